@@ -1,0 +1,1 @@
+"""From a checked program to kernels: the graph, its meaning, passes and code generation."""

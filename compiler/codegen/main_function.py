@@ -1,0 +1,152 @@
+"""The functions that a library exports: they call the kernels, one after the other.
+
+`majuscule_run(buffers: int64[n], sizes: int64[m], status: int32[k])`
+`majuscule_prepare(buffers: int64[n], sizes: int64[m], status: int32[k])`
+
+`buffers` are the addresses of all buffers in the order of the manifest, `sizes` the values
+of the run-time symbols in the order of the manifest followed by seed and step, `status`
+one flag per check of the manifest, set to 1 where the check failed and never cleared.
+`majuscule_prepare` runs once after the weights are known and fills the buffers of kind
+"prepared"; it may be given any sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tvm import tirx
+from tvm.ir import Expr, PointerType, PrimType
+from tvm.tirx import BufferLoad, PrimFunc, Var
+
+from ...dsl.integers import Atom, FloorDiv, Index, Integer, Symbol, is_nonnegative
+from .plan import Action, Draw, Launch, Loop, Plan
+from .statements import Block, integer
+from .storage import memory_dtype
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where buffers are: positions in the manifest's list, and offsets inside the arena."""
+
+    positions: Mapping[str, int]
+    offsets: Mapping[str, Integer]
+    arena: int
+
+
+@dataclass(frozen=True)
+class Linked:
+    """What the main function must know of compiled kernels: the symbol and the first check of each launch."""
+
+    symbols: Mapping[int, str]
+    checks: Mapping[int, int]
+    random: Mapping[str, str]
+
+
+def lower(
+    name: str, plan: Plan, actions: Sequence[Action], symbols: Sequence[Symbol], addresses: Addresses, linked: Linked
+) -> PrimFunc:
+    """One exported function."""
+    parameters = [
+        tirx.decl_buffer((tirx.Var(f"{label}_count", "int64"),), dtype, label, layout=None)
+        for label, dtype in (("buffers", "int64"), ("sizes", "int64"), ("status", "int32"))
+    ]
+    body = Block()
+    writer = _Writer(plan, symbols, addresses, linked, *parameters)
+    writer.begin(body)
+    writer.actions(body, actions)
+    return PrimFunc(parameters, body.statement(), ret_type=PrimType("void")).with_attr("global_symbol", name)
+
+
+class _Writer:
+    def __init__(
+        self,
+        plan: Plan,
+        symbols: Sequence[Symbol],
+        addresses: Addresses,
+        linked: Linked,
+        buffers: Var,
+        sizes: Var,
+        status: Var,
+    ) -> None:
+        self.plan = plan
+        self.symbols = list(symbols)
+        self.addresses = addresses
+        self.linked = linked
+        self.buffers, self.sizes, self.status = buffers, sizes, status
+        self.values: dict[Atom, Expr] = {}
+
+    def begin(self, block: Block) -> None:
+        """Name the run-time sizes, the seed and the step."""
+        for position, symbol in enumerate(self.symbols):
+            self.values[symbol] = block.bind(symbol.name, BufferLoad(self.sizes, [integer(position)]))
+        count = len(self.symbols)
+        self.seed = block.bind("seed", BufferLoad(self.sizes, [integer(count)]))
+        self.step = block.bind("step", BufferLoad(self.sizes, [integer(count + 1)]))
+
+    def actions(self, block: Block, actions: Sequence[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Launch):
+                self._launch(block, action)
+            elif isinstance(action, Draw):
+                self._draw(block, action)
+            else:
+                self._loop(block, action)
+
+    def _launch(self, block: Block, launch: Launch) -> None:
+        symbols, free = launch.kernel.free()
+        arguments = [self._address(block, name) for name in launch.operands]
+        arguments.append(self._address(block, launch.result))
+        arguments += [self.values[symbol] for symbol in symbols]
+        arguments += [self.values[Index(index)] for index in free]
+        first = self.linked.checks.get(id(launch), 0)
+        flags = tirx.address_of(BufferLoad(self.status, [integer(first)]))
+        call = tirx.call_extern("int32", self.linked.symbols[id(launch)], *arguments, flags)
+        block.append(tirx.Evaluate(call))
+
+    def _draw(self, block: Block, draw: Draw) -> None:
+        stored = self.plan.buffers[draw.result]
+        arguments = [
+            self._address(block, draw.result),
+            self._size(stored.count),
+            self.seed,
+            self.step,
+            integer(draw.stream),
+        ]
+        block.append(tirx.Evaluate(tirx.call_extern("int32", self.linked.random[stored.dtype], *arguments)))
+
+    def _loop(self, block: Block, loop: Loop) -> None:
+        lower, upper = self._size(loop.lower), self._size(loop.upper)
+        count = upper - lower if is_nonnegative(loop.upper - loop.lower) else tirx.Max(upper - lower, integer(0))
+        variable = Var("turn", "int64")  # not the writer's name: equal loops have equal code
+        body = block.child()
+        value = upper - 1 - variable if loop.reverse else lower + variable
+        self.values[Index(loop.index)] = body.bind("time", value)
+        self.actions(body, loop.actions)
+        block.append(tirx.For(variable, integer(0), count, tirx.ForKind.SERIAL, body.statement()))
+
+    def _address(self, block: Block, name: str) -> Expr:
+        dtype = PointerType(PrimType(memory_dtype(self.plan.buffers[name].dtype)))
+        known = block.find(("address", name))
+        if known is None:
+            if name in self.addresses.offsets:
+                base = BufferLoad(self.buffers, [integer(self.addresses.arena)])
+                place = base + self._size(self.addresses.offsets[name])
+            else:
+                place = BufferLoad(self.buffers, [integer(self.addresses.positions[name])])
+            known = block.remember(("address", name), block.bind("address", place))
+        return tirx.reinterpret(dtype, known)
+
+    def _size(self, value: Integer) -> Expr:
+        total: Expr = integer(0)
+        for atoms, coefficient in value.terms:
+            product: Expr = integer(coefficient)
+            for atom in atoms:
+                product = product * self._atom(atom)
+            total = total + product
+        return total
+
+    def _atom(self, atom: Atom) -> Expr:
+        if isinstance(atom, FloorDiv):
+            return tirx.floordiv(self._size(atom.numerator), self._size(atom.denominator))
+        return self.values[atom]

@@ -1,0 +1,296 @@
+"""A kernel and its schedule become loops.
+
+One scheme serves every road.  Output indices are cut into tiles; the tile of one element
+per index but for a few indices is computed at once, each element (or vector of elements)
+with an accumulator in a register; the reduction runs inside.  A convolution is such a nest
+with a tile of pixels by channels, a pooling one with a tile of channels, an element-wise
+chain one without a reduction.  What remains at the end of an axis has loops of its own, so
+inner loops hold no masks.
+
+The order in which a reduction is summed is written down here and does not depend on the
+number of threads.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tvm import tirx
+from tvm.ir import Expr, PrimType
+from tvm.tirx import PrimFunc
+
+from ...dsl.equations import Apply, Expression, reads, walk
+from ...dsl.integers import Integer, is_nonnegative
+from .combiners import Accumulator
+from .expressions import Lowering, Point, depends
+from .kernel import Kernel
+from .schedule import Piece, Road, Schedule, cut
+from .statements import PARALLEL, SERIAL, Block, all_of, array_at, integer, lanes_of, pointer
+from .storage import memory_dtype, store
+from .streaming import Stream
+
+
+def lower(kernel: Kernel, road: Road, name: str) -> tuple[PrimFunc, list[str]]:
+    """A function of the operands' addresses, the output's, the sizes and the status; and its checks."""
+    body = Block()
+    parameters = []
+    arrays = {}
+    for tensor, stored in kernel.tensors.items():
+        address = pointer(f"{tensor}_address", memory_dtype(stored.dtype))
+        parameters.append(address)
+        arrays[tensor] = array_at(body, address, memory_dtype(stored.dtype), tensor)
+    result = pointer("output_address", memory_dtype(kernel.output.dtype))
+    output = array_at(body, result, memory_dtype(kernel.output.dtype), "output")
+    symbols, free = kernel.free()
+    sizes = {symbol: tirx.Var(symbol.name, "int64") for symbol in symbols}
+    outer = {index: tirx.Var(index, "int64") for index in free}
+    flags = pointer("status_address", "int32")
+    status = array_at(body, flags, "int32", "status")
+    lowering = Lowering(kernel, arrays, sizes, status)
+    lowering.indices.update(outer)
+    _variants(kernel, road.variants, lowering, output, body)
+    function = PrimFunc(
+        [*parameters, result, *sizes.values(), *outer.values(), flags], body.statement(), ret_type=PrimType("int32")
+    )
+    return function.with_attr("global_symbol", name), lowering.checks
+
+
+def _variants(
+    kernel: Kernel,
+    variants: Sequence[tuple[Integer | None, Schedule]],
+    lowering: Lowering,
+    output: tirx.Var,
+    block: Block,
+) -> None:
+    """The loops of the first variant whose condition holds."""
+    (condition, schedule), *others = variants
+    if condition is not None and is_nonnegative(condition):
+        condition = None  # every size that a call may have is large enough
+    then = block if condition is None else block.child()
+    emitter = Stream if schedule.stretch else _Nest
+    emitter(kernel, schedule, lowering, output).emit(then)
+    if condition is not None:
+        otherwise = block.child()
+        _variants(kernel, others, lowering, output, otherwise)
+        block.branch(tirx.GE(lowering.size(condition), integer(0)), then, otherwise)
+
+
+@dataclass(frozen=True)
+class _Element:
+    """An element of a register tile (or a vector of them) and its running value.
+
+    `wide` holds partial results in lanes where vectors run along the reduction.
+    """
+
+    point: Point
+    accumulator: Accumulator
+    wide: Accumulator | None
+
+
+class _Nest:
+    def __init__(self, kernel: Kernel, schedule: Schedule, lowering: Lowering, output: tirx.Var) -> None:
+        self.kernel = kernel
+        self.schedule = schedule
+        self.lowering = lowering
+        self.output = output
+        self.horizontal = schedule.vector in {axis.name for axis in kernel.reduction}
+        self.conditions = _conditions(kernel, schedule.vector)
+
+    # -- loops over the output ------------------------------------------------------------
+
+    def emit(self, block: Block) -> None:
+        """All loops, into the body of the function."""
+        order = self.schedule.order
+        pieces = [self._pieces(index) for index in order]
+        spread = self.schedule.parallel
+        counts = [self._trips(found) for found in pieces[:spread]]
+        if not counts:
+            self._serial(block, order, pieces, {})
+            return
+        total = counts[0]
+        for count in counts[1:]:
+            total = total * count
+        with block.loop("task", self.lowering.size(total), PARALLEL) as (body, task):
+            rounds: list[Expr] = []
+            for position in reversed(range(spread)):
+                extent = self.lowering.size(counts[position])
+                if position == 0:
+                    rounds.insert(0, task)
+                else:
+                    rounds.insert(0, body.bind("round", tirx.Mod(task, extent)))
+                    task = body.bind("task", tirx.Div(task, extent))
+            self._decoded(body, order, pieces, rounds, {})
+
+    def _decoded(
+        self,
+        block: Block,
+        order: Sequence[str],
+        pieces: list[list[Piece]],
+        rounds: list[Expr],
+        chosen: dict[str, Piece],
+    ) -> None:
+        """Indices whose round is known from the task; then the serial loops."""
+        if not rounds:
+            self._serial(block, order, pieces, chosen)
+            return
+        self._decoded_piece(block, order, pieces, rounds, chosen, Integer(()))
+
+    def _decoded_piece(
+        self,
+        block: Block,
+        order: Sequence[str],
+        pieces: list[list[Piece]],
+        rounds: list[Expr],
+        chosen: dict[str, Piece],
+        before: Integer,
+    ) -> None:
+        """The piece of the first index to which its round belongs, `before` rounds being gone."""
+        piece, *others = pieces[0]
+        then = block.child() if others else block
+        self._at(then, order[0], piece, rounds[0] - self.lowering.size(before) if before.terms else rounds[0])
+        self._decoded(then, order[1:], pieces[1:], rounds[1:], {**chosen, order[0]: piece})
+        if others:
+            otherwise = block.child()
+            after = before + piece.trips
+            self._decoded_piece(otherwise, order, [others, *pieces[1:]], rounds, chosen, after)
+            block.branch(tirx.LT(rounds[0], self.lowering.size(after)), then, otherwise)
+
+    def _serial(self, block: Block, order: Sequence[str], pieces: list[list[Piece]], chosen: dict[str, Piece]) -> None:
+        if not order:
+            self._tile(block, chosen)
+            return
+        for piece in pieces[0]:
+            with block.loop(order[0], self.lowering.size(piece.trips), SERIAL) as (body, trip):
+                self._at(body, order[0], piece, trip)
+                self._serial(body, order[1:], pieces[1:], {**chosen, order[0]: piece})
+
+    def _at(self, block: Block, index: str, piece: Piece, trip: Expr) -> None:
+        place = trip * piece.step if piece.step != 1 else trip
+        if piece.start.terms:
+            place = place + self.lowering.size(piece.start)
+        self.lowering.indices[index] = block.bind(index, place)
+
+    def _trips(self, pieces: list[Piece]) -> Integer:
+        total = Integer(())
+        for piece in pieces:
+            total = total + piece.trips
+        return total
+
+    def _pieces(self, index: str) -> list[Piece]:
+        lanes = self.schedule.lanes if index == self.schedule.vector else 1
+        return cut(self.kernel.size(index), self.schedule.tiles.get(index, 1), lanes)
+
+    # -- one tile ---------------------------------------------------------------------------
+
+    def _tile(self, block: Block, chosen: dict[str, Piece]) -> None:
+        lanes = 1 if self.horizontal or self.schedule.vector is None else chosen[self.schedule.vector].lanes
+        vector = None if self.horizontal or lanes == 1 else self.schedule.vector
+        names = [name for name, piece in chosen.items() if len(piece.shifts) > 1]
+        points = [
+            Point(vector, lanes, dict(zip(names, shifts, strict=True)))
+            for shifts in itertools.product(*(chosen[name].shifts for name in names))
+        ]
+        if self.kernel.combiner is None:
+            for point in points:
+                self._finish(block, point, self.lowering.value(self.kernel.body, point, block))
+            return
+        wide = self.schedule.lanes if self.horizontal else 0
+        tile = [
+            _Element(
+                point,
+                Accumulator(block, self.kernel, lanes),
+                Accumulator(block, self.kernel, wide) if wide else None,
+            )
+            for point in points
+        ]
+        self._reduce(block, self.schedule.reduction_order, tile)
+        for element in tile:
+            if element.wide is not None:
+                element.accumulator.absorb(block, element.wide)
+            self._finish(block, element.point, element.accumulator.result(block))
+
+    def _finish(self, block: Block, point: Point, value: Expr) -> None:
+        """The epilogue and the store."""
+        value = self.lowering.staged(value, point, block)
+        place = self.lowering.address(self.kernel.offset, point, block)
+        store(block, self.output, place, value, self.kernel.output.dtype)
+
+    # -- the reduction --------------------------------------------------------------------
+
+    def _reduce(self, block: Block, order: Sequence[str], tile: list[_Element]) -> None:
+        """Loops over the reduction indices; where all conditions are settled, a copy without them."""
+        settled = [c for c in self.conditions if not any(depends(c, index) for index in order)]
+        if settled and len(settled) == len(self.conditions) and not tile[0].point.assumed and order:
+            self._two_ways(block, order, tile)
+            return
+        if not order:
+            for element in tile:
+                self._update(block, element.point, element.accumulator)
+            return
+        if self.horizontal and order[0] == self.schedule.vector:
+            self._along_lanes(block, tile)
+            return
+        with block.loop(order[0], self.lowering.size(self.kernel.size(order[0]))) as (body, index):
+            self.lowering.indices[order[0]] = index
+            self._reduce(body, order[1:], tile)
+
+    def _two_ways(self, block: Block, order: Sequence[str], tile: list[_Element]) -> None:
+        """The rest of the reduction where all conditions hold for the whole tile, and where some do not."""
+        tests: dict[object, Expr] = {}
+        for element, condition in itertools.product(tile, self.conditions):
+            moved = tuple((name, by) for name, by in element.point.shifts.items() if depends(condition, name))
+            if (condition, moved) not in tests:
+                tests[condition, moved] = block.bind("holds", self.lowering.value(condition, element.point, block))
+        plain, careful = block.child(), block.child()
+        assumed = frozenset(self.conditions)
+        self._reduce(plain, order, [replace(e, point=replace(e.point, assumed=assumed)) for e in tile])
+        masked = [replace(e, point=replace(e.point, masked=True)) for e in tile]
+        conditions, self.conditions = self.conditions, ()
+        self._reduce(careful, order, masked)
+        self.conditions = conditions
+        block.branch(all_of(list(tests.values())), plain, careful)
+
+    def _update(self, block: Block, point: Point, accumulator: Accumulator) -> None:
+        guard = self.kernel.guard
+        position = self._position(point, block) if accumulator.paired else None
+        if guard is None or guard in point.assumed:
+            accumulator.update(block, self.lowering.value(self.kernel.body, point, block), position)
+            return
+        test = block.bind("allowed", self.lowering.value(guard, point, block))
+        if lanes_of(test) > 1 or (point.masked and self.lowering.maskable(self.kernel.body, point)):
+            accumulator.update(block, self.lowering.value(self.kernel.body, point, block, test), position, test)
+            return
+        body = block.child()
+        accumulator.update(body, self.lowering.value(self.kernel.body, point, body), position)
+        block.branch(test, body)
+
+    def _position(self, point: Point, block: Block) -> Expr:
+        """The row-major position within the reduction box."""
+        place = Integer(())
+        for axis in self.kernel.reduction:
+            place = place * axis.size + Integer.index(axis.name)
+        return self.lowering.integer(place, point, block)
+
+    def _along_lanes(self, block: Block, tile: list[_Element]) -> None:
+        """The loop over the vector index of the reduction: whole vectors, then what is left."""
+        vector, lanes = str(self.schedule.vector), self.schedule.lanes
+        for piece in cut(self.kernel.size(vector), 1, lanes, overlap=False):
+            with block.loop(vector, self.lowering.size(piece.trips)) as (inner, trip):
+                self._at(inner, vector, piece, trip)
+                for element in tile:
+                    if piece.lanes == lanes and element.wide is not None:
+                        self._update(inner, replace(element.point, vector=vector, lanes=lanes), element.wide)
+                    else:
+                        self._update(inner, element.point, element.accumulator)
+
+
+def _conditions(kernel: Kernel, vector: str | None) -> tuple[Expression, ...]:
+    """The guard and the conditions of selects in the body, if some loop can be freed of them."""
+    found = [] if kernel.guard is None else [kernel.guard]
+    found += [node.arguments[0] for node in walk(kernel.body) if isinstance(node, Apply) and node.operation == "select"]
+    found = [condition for condition in found if not reads(condition)]
+    if vector is not None and any(depends(condition, vector) for condition in found):
+        return ()
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,304 @@
+"""The program as a list of launches: which kernel runs when, on which memory.
+
+Everything that needs no code is settled here: reshapes are other names of their source,
+outputs are written where the caller wants them, a piece of a partial definition is
+computed in place where nobody else reads it, and what depends on weights alone runs once,
+when the module is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ...dsl.equations import (
+    Axis,
+    Carry,
+    Constant,
+    Equation,
+    Input,
+    Parameter,
+    Partial,
+    Piece,
+    Random,
+    Read,
+    Recurrence,
+    Reshape,
+    State,
+    Step,
+    equation_reads,
+)
+from ...dsl.integers import Index, Integer, Range
+from ..dependence import weight_only
+from ..graph import Graph
+from ..groups import Group, plan_groups
+from .kernel import Kernel, Stored, make_kernel
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Run a kernel on buffers: `operands` in the order of its tensors, `result`; `origin` is the tensor it makes."""
+
+    kernel: Kernel
+    operands: tuple[str, ...]
+    result: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Fill a buffer with random numbers."""
+
+    result: str
+    stream: int
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Actions repeated for `index` in `lower..upper`, downwards if `reverse`."""
+
+    index: str
+    lower: Integer
+    upper: Integer
+    reverse: bool
+    actions: tuple[Action, ...]
+
+
+Action = Launch | Draw | Loop
+
+
+@dataclass
+class Plan:
+    """Actions at load (`prepare`) and per call (`run`), and all buffers by name.
+
+    `places` maps a buffer's name to its kind: input, parameter, state, constant, prepared,
+    output or arena.
+    """
+
+    prepare: list[Action] = field(default_factory=list)
+    run: list[Action] = field(default_factory=list)
+    buffers: dict[str, Stored] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+
+
+def touched(action: Action) -> list[str]:
+    """Names of all buffers that an action reads or writes."""
+    if isinstance(action, Launch):
+        return [*action.operands, action.result]
+    if isinstance(action, Draw):
+        return [action.result]
+    return [name for inner in action.actions for name in touched(inner)]
+
+
+def computes_operations(graph: Graph) -> bool:
+    """Whether a graph computes the program's operations, not the first values of its weights."""
+    return not graph.roots or any(root in graph.program.operations for root in graph.roots)
+
+
+def make_plan(graph: Graph) -> Plan:
+    """The plan of a graph whose passes are done."""
+    return _Planner(graph).plan()
+
+
+class _Planner:
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.groups = plan_groups(graph)
+        self.plan_ = Plan()
+        self.home: dict[str, str] = {}  # tensor -> buffer
+        self.carries: dict[tuple[str, int], str] = {}
+        # Where a program changes its state, what follows from weights is not fixed.
+        fixed = not graph.program.updates and computes_operations(graph)
+        self.once = weight_only(graph) if fixed else set()
+        self.written: dict[str, tuple[str, tuple[Integer, ...]]] = {}  # tensor -> partial and subscripts
+        self.outputs = {root: graph.resolve(root) for root in graph.roots}
+
+    def plan(self) -> Plan:
+        self._place_outputs()
+        self._place_pieces()
+        for group in self.groups:
+            self._group(group)
+        for root, name in self.outputs.items():
+            if self._home_of(name) != f"output {root}":
+                self._copy_output(root, name)
+        return self.plan_
+
+    # -- where tensors live ------------------------------------------------------------
+
+    def _place_outputs(self) -> None:
+        """Computed outputs are made where the caller wants them; the first name wins."""
+        for root, name in self.outputs.items():
+            base = self._base(name)
+            operation = self.graph.operation(base)
+            self._buffer(f"output {root}", self._stored(name), "output")
+            computed = isinstance(operation, (Equation, Partial, Random, Carry)) and base not in self.once
+            if computed and base not in self.home:
+                self.home[base] = f"output {root}"
+
+    def _place_pieces(self) -> None:
+        """Pieces whose source is an equation that nobody else reads are computed in place."""
+        results = {group.result: group for group in self.groups}
+        for name in self.graph:
+            operation = self.graph.operation(name)
+            if not isinstance(operation, Partial):
+                continue
+            for piece in operation.pieces:
+                source = piece.source
+                alone = (
+                    self.graph.consumers(source) == [name] and sum(p.source == source for p in operation.pieces) == 1
+                )
+                whole = source in results and isinstance(self.graph.operation(source), Equation)
+                same = (source in self.once) == (name in self.once)
+                if (
+                    alone
+                    and whole
+                    and same
+                    and source not in self.outputs.values()
+                    and _covers(piece, self._stored(source))
+                ):
+                    self.written[source] = (name, _by_axis(piece))
+
+    def _base(self, name: str) -> str:
+        """The tensor whose memory a tensor shares: a reshape's source, the first carry of equal ones."""
+        while isinstance(operation := self.graph.operation(name), Reshape):
+            name = operation.source
+        if isinstance(operation, Carry):
+            return self.carries.setdefault((operation.recurrence, operation.position), name)
+        return name
+
+    def _stored(self, name: str) -> Stored:
+        tensor = self.graph.tensor(name)
+        return Stored(tensor.shape, tensor.dtype)
+
+    def _buffer(self, name: str, stored: Stored, kind: str) -> str:
+        self.plan_.buffers[name] = stored
+        self.plan_.places[name] = kind
+        return name
+
+    def _home_of(self, name: str) -> str:
+        """The buffer of a tensor, made if there is none yet."""
+        base = self._base(name)
+        if base not in self.home:
+            operation = self.graph.operation(base)
+            kinds = {Input: "input", Parameter: "parameter", State: "state", Constant: "constant"}
+            kind = kinds.get(type(operation), "prepared" if base in self.once else "arena")
+            self.home[base] = self._buffer(base if kind != "arena" else f"arena {base}", self._stored(base), kind)
+        self.home[name] = self.home[base]
+        return self.home[name]
+
+    def _copy_output(self, root: str, name: str) -> None:
+        stored = self.plan_.buffers[f"output {root}"]
+        flat = Stored((stored.count,), stored.dtype)
+        index = Axis("i", stored.count)
+        equation = Equation((index,), Read(name, (Integer.index("i"),), stored.dtype), stored.dtype)
+        kernel = make_kernel([(root, equation)], {name: flat}, flat)
+        self.plan_.run.append(self._launch(kernel, f"output {root}", root))
+
+    # -- actions -------------------------------------------------------------------------
+
+    def _group(self, group: Group) -> None:
+        operation = self.graph.operation(group.root)
+        actions = self.plan_.prepare if group.result in self.once else self.plan_.run
+        if isinstance(operation, Equation):
+            actions.append(self._equation(group))
+        elif isinstance(operation, Partial):
+            home = self._home_of(group.root)
+            sources = [piece for piece in operation.pieces if piece.source not in self.written]
+            actions += [self._piece(piece, home, self._stored(group.root), group.root) for piece in sources]
+        elif isinstance(operation, Random):
+            actions.append(Draw(self._home_of(group.root), operation.stream))
+        elif isinstance(operation, Recurrence):
+            actions += self._recurrence(group.root, operation)
+        elif not isinstance(operation, Carry):
+            self._home_of(group.root)
+
+    def _equation(self, group: Group) -> Launch:
+        chain = []
+        for name in group.members:
+            operation = self.graph.operation(name)
+            assert isinstance(operation, Equation)
+            chain.append((name, operation))
+        if group.result in self.written:
+            partial, target = self.written[group.result]
+            names = {axis.name: axis for axis in chain[-1][1].domain}
+            subscripts = tuple(_renamed(value, tuple(names)) for value in target)
+            kernel = make_kernel(chain, self._tensors(chain), self._stored(partial), subscripts)
+            return self._launch(kernel, self._home_of(partial), group.result)
+        kernel = make_kernel(chain, self._tensors(chain), self._stored(group.result))
+        return self._launch(kernel, self._home_of(group.result), group.result)
+
+    def _tensors(self, chain: Sequence[tuple[str, Equation]]) -> dict[str, Stored]:
+        inner = {name for name, _ in chain}
+        names = (read.tensor for _, equation in chain for read in equation_reads(equation))
+        return {name: self._stored(name) for name in names if name not in inner}
+
+    def _launch(self, kernel: Kernel, result: str, origin: str, local: Mapping[str, str] | None = None) -> Launch:
+        operands = tuple((local or {}).get(name) or self._home_of(name) for name in kernel.tensors)
+        return Launch(kernel, operands, result, origin)
+
+    def _piece(
+        self, piece: Piece, home: str, output: Stored, origin: str, ranges: Mapping[str, Range] | None = None
+    ) -> Launch:
+        """A copy of a piece to where it belongs."""
+        subscripts = tuple(Integer.index(axis.name) for axis in piece.domain)
+        source = self._stored(piece.source)
+        equation = Equation(piece.domain, Read(piece.source, subscripts, source.dtype), output.dtype)
+        kernel = make_kernel([(origin, equation)], {piece.source: source}, output, piece.target, ranges)
+        return self._launch(kernel, home, origin)
+
+    def _recurrence(self, name: str, recurrence: Recurrence) -> list[Action]:
+        """Starts are copied, then the steps run in order for each value of the index."""
+        positions = {
+            operation.position: consumer
+            for consumer in self.graph.consumers(name)
+            if isinstance(operation := self.graph.operation(consumer), Carry)
+        }
+        local: dict[str, str] = {}
+        stored: dict[str, Stored] = {}
+        actions: list[Action] = []
+        for position, carried in enumerate(recurrence.carried):
+            stored[carried.name] = Stored(carried.shape, carried.dtype)
+            if position in positions:
+                local[carried.name] = self._home_of(positions[position])
+            else:
+                local[carried.name] = self._buffer(
+                    f"arena {name} {carried.name}", stored[carried.name], self._kind(name)
+                )
+            actions += [self._piece(p, local[carried.name], stored[carried.name], carried.name) for p in carried.starts]
+        ranges = {recurrence.index: (recurrence.lower, recurrence.upper)}
+        inside = [self._step(name, step, local, stored, ranges) for step in recurrence.steps]
+        actions.append(Loop(recurrence.index, recurrence.lower, recurrence.upper, recurrence.reverse, tuple(inside)))
+        return actions
+
+    def _kind(self, name: str) -> str:
+        return "prepared" if name in self.once else "arena"
+
+    def _step(
+        self, name: str, step: Step, local: dict[str, str], stored: dict[str, Stored], ranges: Mapping[str, Range]
+    ) -> Launch:
+        tensors = {
+            read.tensor: stored.get(read.tensor) or self._stored(read.tensor) for read in equation_reads(step.equation)
+        }
+        if step.target is None:
+            stored[step.name] = Stored(step.equation.shape, step.equation.dtype)
+            local[step.name] = self._buffer(f"arena {name} {step.name}", stored[step.name], self._kind(name))
+        kernel = make_kernel([(step.name, step.equation)], tensors, stored[step.name], step.target, ranges)
+        return self._launch(kernel, local[step.name], step.name, local)
+
+
+def _covers(piece: Piece, source: Stored) -> bool:
+    return tuple(axis.size for axis in piece.domain) == source.shape
+
+
+def _by_axis(piece: Piece) -> tuple[Integer, ...]:
+    """The target with the piece's indices numbered."""
+    values = {axis.name: Integer.index(f"#{k}") for k, axis in enumerate(piece.domain)}
+    return tuple(_substituted(value, values) for value in piece.target)
+
+
+def _renamed(value: Integer, names: tuple[str, ...]) -> Integer:
+    return _substituted(value, {f"#{k}": Integer.index(name) for k, name in enumerate(names)})
+
+
+def _substituted(value: Integer, values: Mapping[str, Integer]) -> Integer:
+    return value.substitute({Index(name): found for name, found in values.items()})

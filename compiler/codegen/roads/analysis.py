@@ -1,0 +1,111 @@
+"""What roads ask of a kernel: strides, sizes, which loops to spread over threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+
+from ....dsl.equations import Read
+from ....dsl.integers import Element, Integer, Symbol
+from ..expressions import Lowering
+from ..kernel import Kernel, has_gather, row_major
+from ..schedule import Schedule, cut
+from ..storage import BYTES, working_dtype
+from ..target import Target
+
+TYPICAL = 64
+"""What a size that is known only at run time is taken for where tiles are chosen."""
+
+_WORTH_THREADS = 1 << 15
+
+
+def estimate(size: Integer, unknown: int = TYPICAL) -> int:
+    """A size as a number, with a guess for what is known only at run time."""
+    symbols = {atom.name: max(atom.minimum, unknown) for atom in size.atoms() if isinstance(atom, Symbol)}
+    try:
+        return max(size.evaluate(symbols), 1)
+    except (KeyError, ZeroDivisionError):
+        return unknown
+
+
+def stride(kernel: Kernel, read: Read, index: str) -> int | None:
+    """How far apart in memory neighbours along an index are; None where that varies or is unknown."""
+    offset = (
+        read.subscripts[0] if not has_gather(read) else row_major(read.subscripts, kernel.tensors[read.tensor].shape)
+    )
+    coefficient = offset.coefficient(index)
+    return None if coefficient is None else coefficient.constant
+
+
+def output_stride(kernel: Kernel, index: str) -> int | None:
+    """The stride of an index in the output."""
+    coefficient = kernel.offset.coefficient(index)
+    return None if coefficient is None else coefficient.constant
+
+
+def can_vectorise(kernel: Kernel, index: str) -> bool:
+    """Whether values along an index can be computed in the lanes of a vector."""
+    return Lowering(kernel, {}, {}, None).vectorises(index) and all(
+        not any(isinstance(atom, Element) and index in Integer.atom(atom).indices() for atom in s.atoms())
+        for read in kernel.reads()
+        for s in read.subscripts
+    )
+
+
+def widest(kernel: Kernel) -> int:
+    """Bits of the widest float or integer that the kernel computes with."""
+    dtypes = [kernel.accumulator if kernel.combiner else kernel.dtype, *(stage.dtype for stage in kernel.stages)]
+    dtypes += [stored.dtype for stored in kernel.tensors.values()]
+    return max(8 * BYTES[working_dtype(dtype)] if dtype != "bool" else 8 for dtype in dtypes)
+
+
+def lanes_for(kernel: Kernel, index: str, target: Target) -> int:
+    """The largest power of two that fits the index and the vectors of the machine."""
+    lanes = target.lanes(max(widest(kernel), 32))
+    size = kernel.size(index)
+    while size.constant is not None and lanes > size.constant:
+        lanes //= 2
+    return lanes
+
+
+def work(kernel: Kernel, unknown: int = 8) -> int:
+    """About how many times the body is evaluated."""
+    sizes = [estimate(axis.size, unknown) for axis in (*kernel.domain, *kernel.reduction)]
+    return reduce(int.__mul__, sizes, 1)
+
+
+def by_output(kernel: Kernel) -> list[str]:
+    """Output indices from the largest stride in the output to the smallest."""
+    position = {axis.name: i for i, axis in enumerate(kernel.domain)}
+
+    def key(name: str) -> tuple[int, int]:
+        step = kernel.offset.coefficient(name)
+        return -(estimate(step) if step is not None and step.terms else 0), position[name]
+
+    return sorted(position, key=key)
+
+
+def by_reads(kernel: Kernel) -> tuple[str, ...]:
+    """Reduction indices so that the innermost moves least in memory."""
+    if kernel.combiner in ("argmax", "argmin"):
+        return tuple(axis.name for axis in kernel.reduction)
+
+    def key(name: str) -> int:
+        steps = [read.subscripts[0].coefficient(name) for read in kernel.reads() if not has_gather(read)]
+        return -min((estimate(step) for step in steps if step is not None and step.terms), default=0)
+
+    return tuple(sorted((axis.name for axis in kernel.reduction), key=key))
+
+
+def spread(kernel: Kernel, schedule_order: Sequence[str], schedule: Schedule, target: Target, weight: int = 1) -> int:
+    """How many of the outermost loops to spread over threads: enough for balance, none for little work."""
+    if work(kernel) * weight < _WORTH_THREADS or target.cores == 1:
+        return 0
+    wanted, tasks = max(4 * target.cores, 16), 1
+    for depth, name in enumerate(schedule_order):
+        if tasks >= wanted:
+            return depth
+        lanes = schedule.lanes if name == schedule.vector else 1
+        pieces = cut(kernel.size(name), schedule.tiles.get(name, 1), lanes)
+        tasks *= max(sum(estimate(piece.trips, 1) if piece.trips.terms else 0 for piece in pieces), 1)
+    return len(schedule_order)

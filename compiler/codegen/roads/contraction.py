@@ -1,0 +1,206 @@
+"""Sums of products and other reductions in which operands are used again and again.
+
+A convolution or a matrix product computes a tile of its output in registers: some vectors
+along one index times several elements of another, so that each number that is loaded
+serves many multiplications.  Which index takes which part follows from the strides; tile
+sizes come from counting, for one step of the reduction, arithmetic, loads and registers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ....dsl.equations import Read
+from ....dsl.integers import Integer
+from ..kernel import Kernel
+from ..schedule import Road, Schedule, cut
+from ..target import Target
+from . import analysis
+
+_LOAD = 1.0  # the cost of a load against that of one multiply-add on vectors
+_MAXIMAL_TILE = 14
+_WORTH_A_VARIANT = 0.8  # of the cost that a second schedule must stay below
+_LARGE = 1 << 18  # elements of an operand that does not stay in the second cache
+_OPEN_SHARE = 0.5  # of the work in full tiles along an axis whose size only a call gives
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A register tile, its cost per output element and reduction step, and how many axes of it are open."""
+
+    cost: float
+    opened: int
+    vector: str
+    lanes: int
+    tiles: tuple[tuple[str, int], ...]
+
+    def expected(self) -> float:
+        """The cost if open axes are mostly short."""
+        return self.cost / _OPEN_SHARE**self.opened
+
+
+def road(kernel: Kernel, target: Target) -> Road | None:
+    """The cheapest register tile, or None if there is nothing to gain by one.
+
+    Where a size is known only at run time (the batch), there may be two: a tile along that
+    axis if it is long enough for one, and what suits a batch of one.
+    """
+    if kernel.combiner in ("argmax", "argmin") or not _reuses(kernel):
+        return None
+    candidates = list(_Tiles(kernel, target).candidates())
+    if not candidates:
+        return None
+    few = min(candidates, key=_Candidate.expected)
+    variants: list[tuple[Integer | None, Schedule]] = [(None, _schedule(kernel, target, few))]
+    if _streams(kernel, few):
+        stretch = min(max(analysis.estimate(kernel.size(few.vector)) // (2 * target.cores), 256), 1024) // 64 * 64
+        variants = [(None, replace(variants[0][1], stretch=stretch, parallel=1))]
+    many = min(candidates, key=lambda found: found.cost)
+    axis = next(((n, t) for n, t in many.tiles if kernel.size(n).constant is None and t > 1), None)
+    if many.cost < _WORTH_A_VARIANT * few.cost and axis is not None:
+        variants.insert(0, (kernel.size(axis[0]) - axis[1], _schedule(kernel, target, many)))
+    return Road("streaming" if variants[-1][1].stretch else "contraction", tuple(variants))
+
+
+def _schedule(kernel: Kernel, target: Target, found: _Candidate) -> Schedule:
+    order = _order(kernel, found)
+    reduction = analysis.by_reads(kernel)
+    if found.vector in reduction:
+        reduction = (*(name for name in reduction if name != found.vector), found.vector)
+    schedule = Schedule(order, reduction, found.vector, found.lanes, dict(found.tiles))
+    return replace(schedule, parallel=analysis.spread(kernel, order, schedule, target))
+
+
+def _streams(kernel: Kernel, found: _Candidate) -> bool:
+    """Whether nearly all the time goes into reading one large operand whose rows run along the vectors."""
+    others = [axis for axis in kernel.domain if axis.name != found.vector]
+    if found.vector in {axis.name for axis in kernel.reduction} or kernel.guard is not None:
+        return False
+    if any(axis.size.constant is not None for axis in others) or analysis.widest(kernel) > 64:
+        return False
+    needed = {found.vector, *(axis.name for axis in kernel.reduction)}
+    return any(
+        {i for s in read.subscripts for i in s.indices()} == needed
+        and analysis.stride(kernel, read, found.vector) == 1
+        and analysis.estimate(kernel.tensors[read.tensor].count) >= _LARGE
+        for read in body_reads(kernel)
+    )
+
+
+def _reuses(kernel: Kernel) -> bool:
+    """Whether some operand is independent of some output index, beside another that depends on it."""
+    dependence = _dependence(kernel)
+    return len(dependence) > 1 and any(
+        any(axis.name in used for used in dependence) and any(axis.name not in used for used in dependence)
+        for axis in kernel.domain
+    )
+
+
+def _dependence(kernel: Kernel) -> list[frozenset[str]]:
+    """For each read of the body: the indices it depends on."""
+    return [frozenset(i for s in read.subscripts for i in s.indices()) for read in body_reads(kernel)]
+
+
+def body_reads(kernel: Kernel) -> list[Read]:
+    """Reads that the reduction repeats (those of the epilogue happen once)."""
+    return replace(kernel, stages=(), guard=None).reads()
+
+
+class _Tiles:
+    """All register tiles of a kernel that fit, with their costs."""
+
+    def __init__(self, kernel: Kernel, target: Target) -> None:
+        self.kernel = kernel
+        self.target = target
+        self.outputs = [axis.name for axis in kernel.domain]
+        self.reduction = [axis.name for axis in kernel.reduction]
+        self.sizes = {axis.name: analysis.estimate(axis.size) for axis in (*kernel.domain, *kernel.reduction)}
+        self.reads = [
+            (
+                {i for s in read.subscripts for i in s.indices()},
+                {n: analysis.stride(kernel, read, n) for n in self.sizes},
+            )
+            for read in body_reads(kernel)
+        ]
+        self.steps = math.prod(self.sizes[name] for name in self.reduction)
+        self._coverage: dict[tuple[str, int, int], float | None] = {}
+
+    def candidates(self) -> Iterator[_Candidate]:
+        """Tiles along two output indices; vectors along one of them or along a reduction index."""
+        for name in self.outputs:
+            lanes = analysis.lanes_for(self.kernel, name, self.target)
+            if lanes == 1 or not analysis.can_vectorise(self.kernel, name):
+                continue
+            for other in (None, *(n for n in self.outputs if n != name)):
+                for wide, tall in itertools.product(range(1, 9), range(1, _MAXIMAL_TILE + 1) if other else (1,)):
+                    yield from self._scored(name, lanes, {name: wide} | ({other: tall} if other else {}))
+        for name in self.reduction:
+            if self.sizes[name] < 4 * self.target.lanes(32) or not analysis.can_vectorise(self.kernel, name):
+                continue
+            lanes = analysis.lanes_for(self.kernel, name, self.target)
+            for first, second in itertools.combinations_with_replacement(self.outputs, 2):
+                for one, two in itertools.product(range(1, 9), range(1, 9) if first != second else (1,)):
+                    yield from self._scored(name, lanes, {second: two, first: one})
+
+    def _scored(self, vector: str, lanes: int, tiles: dict[str, int]) -> Iterator[_Candidate]:
+        """The candidate, if its tile fits the axes and the registers."""
+        if any(t > max(self.sizes[n] // (lanes if n == vector else 1), 1) for n, t in tiles.items()):
+            return
+        accumulators, loads, held = math.prod(tiles.values()), 0.0, 0
+        for used, strides in self.reads:
+            count = math.prod(tile for name, tile in tiles.items() if name in used)
+            loads += count * (1.0 if strides[vector] in (0, 1) else 1.5 * lanes)
+            held = max(held, count) if strides[vector] == 0 else held + min(count, 4)
+        if accumulators + min(held, 5) + 1 > self.target.registers:
+            return
+        # Fewer than eight independent additions leave the units waiting for each other.
+        per_step = max(float(accumulators), _LOAD * loads, 8.0) + 0.15 * loads
+        cost, opened = per_step / (accumulators * lanes), 0
+        for name, tile in tiles.items():
+            share = self._share(name, tile, lanes if name == vector else 1)
+            opened += share is None
+            cost /= share or 1.0
+        if vector in self.reduction:
+            cost += 3.0 / self.steps
+        elif analysis.output_stride(self.kernel, vector) != 1:
+            cost += 2.0 / self.steps
+        yield _Candidate(cost, opened, vector, lanes, tuple(tiles.items()))
+
+    def _share(self, name: str, tile: int, lanes: int) -> float | None:
+        """How much of the work along an axis lies in full tiles; None if only a call can tell."""
+        key = name, tile, lanes
+        if key not in self._coverage:
+            self._coverage[key] = coverage(self.kernel.size(name), tile, lanes)
+        return self._coverage[key]
+
+
+def coverage(size: Integer, tile: int, lanes: int) -> float | None:
+    """The share of work along an axis that full tiles do, 1 if all; None if the size is open."""
+    pieces = cut(size, tile, lanes)
+    if size.constant is None:
+        return 1.0 if len(pieces) == 1 else None
+    cost = 0.0
+    for piece in pieces:
+        vectors = (piece.trips.constant or 0) * len(piece.shifts)
+        slow = 1.0 + 0.6 * (1.0 - len(piece.shifts) / tile)
+        cost += vectors * lanes * (slow if piece.lanes == lanes else lanes)
+    return size.constant / cost
+
+
+def _order(kernel: Kernel, best: _Candidate) -> tuple[str, ...]:
+    """Outermost the tiled index whose operand depends on the fewest others: that operand stays in cache."""
+    reads = _dependence(kernel)
+    outputs = {axis.name for axis in kernel.domain}
+    by_output = analysis.by_output(kernel)
+    tiled = [name for name, _ in best.tiles if name in outputs]
+
+    def company(name: str) -> int:
+        return min((len(used & outputs) for used in reads if name in used), default=len(outputs))
+
+    innermost = [name for name in tiled if company(name) == max(map(company, tiled))][-1:] if len(tiled) > 1 else []
+    first = [name for name in tiled if name not in innermost and company(name) < len(outputs)]
+    middle = [name for name in by_output if name not in first and name not in innermost]
+    return (*first, *middle, *innermost)

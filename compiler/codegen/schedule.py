@@ -1,0 +1,103 @@
+"""How a kernel's loops are arranged: a value, chosen by a road and carried out by `nest`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ...dsl.integers import ZERO, Integer
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One arrangement of loops.
+
+    `order` are the output indices, outermost first; `reduction_order` likewise.  `vector`
+    runs along `lanes` lanes; if it is a reduction index, every lane sums its share and the
+    lanes are added at the end.  `tiles` says how many elements (vectors, for `vector`) of
+    an index are computed at once in registers.  The first `parallel` output indices are
+    spread over threads.  A `stretch` above 0 keeps that many sums in memory instead of a
+    tile in registers (see `streaming`).
+    """
+
+    order: tuple[str, ...]
+    reduction_order: tuple[str, ...] = ()
+    vector: str | None = None
+    lanes: int = 1
+    tiles: Mapping[str, int] = field(default_factory=dict)
+    parallel: int = 0
+    stretch: int = 0
+
+    def describe(self, names: Mapping[str, str]) -> str:
+        """The arrangement in words, with the indices called as in `names`."""
+        parts = []
+        if self.vector is not None and self.lanes > 1:
+            parts.append(f"vectors of {self.lanes} along {names[self.vector]}")
+        if self.stretch:
+            parts.append(f"{self.stretch} sums in cache")
+        else:
+            tile = [f"{count} {names[name]}" for name, count in self.tiles.items() if count > 1]
+            parts += [f"tile of {' x '.join(tile)}"] if tile else []
+        if self.parallel:
+            parts.append(f"threads over {', '.join(names[name] for name in self.order[: self.parallel])}")
+        return ", ".join(parts) or "plain loops"
+
+
+@dataclass(frozen=True)
+class Road:
+    """The schedules of a kernel: the first whose condition holds when it runs is taken.
+
+    Each comes with an expression of run-time sizes that must be at least 0 (always true if
+    None); the last has none.
+    """
+
+    name: str
+    variants: tuple[tuple[Integer | None, Schedule], ...]
+
+    def describe(self, names: Mapping[str, str]) -> str:
+        """The road and its schedules in words, with the indices called as in `names`."""
+        return f"{self.name}: " + "; or ".join(schedule.describe(names) for _, schedule in self.variants)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of an axis: `trips` tiles from `start` on, `step` apart.
+
+    The elements of a tile (first lanes of its vectors) are at `shifts` from its start.
+    """
+
+    start: Integer
+    trips: Integer
+    step: int
+    shifts: tuple[int, ...]
+    lanes: int
+
+
+def cut(size: Integer, tile: int, lanes: int, overlap: bool = True) -> list[Piece]:
+    """An axis cut into tiles of `tile` vectors of `lanes` elements, and what is left.
+
+    With `overlap`, the last vector of an axis of known size reaches back over elements that
+    are computed already rather than being cut into single elements.
+    """
+    step = tile * lanes
+    whole = size // step
+    rest = size - whole * step
+    pieces = [Piece(ZERO, whole, step, tuple(range(0, step, lanes)), lanes)] if whole.constant != 0 else []
+    if rest.constant == 0:
+        return pieces
+    start = whole * step
+    if rest.constant is None or size.constant is None:
+        return [*pieces, Piece(start, rest, 1, (0,), 1)]
+    return pieces + _rest(start, rest.constant, lanes, overlap and size.constant >= lanes)
+
+
+def _rest(start: Integer, left: int, lanes: int, overlap: bool) -> list[Piece]:
+    """The last `left` elements of an axis, fewer than a tile."""
+    shifts = list(range(0, left - lanes + 1, lanes))
+    if left % lanes and overlap:
+        last = left - lanes
+        low = min(last, 0)
+        return [Piece(start + low, Integer.of(1), 1, tuple(shift - low for shift in [*shifts, last]), lanes)]
+    pieces = [Piece(start, Integer.of(1), 1, tuple(shifts), lanes)] if shifts else []
+    single = left % lanes
+    return pieces + ([Piece(start + left - single, Integer.of(single), 1, (0,), 1)] if single else [])

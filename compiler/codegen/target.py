@@ -1,0 +1,155 @@
+"""The machine that code is generated for, as a value: instruction set, vector width, cores.
+
+`Target.host()` describes the machine at hand, `Target.named("x86-64-v3")` another one.
+LLVM's names of CPUs and of their features are used throughout, so everything it can compile
+for has a target; vector width and registers follow from the features of the CPU.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import CompilationFailed
+
+_X86 = "x86_64-unknown-linux-gnu"
+_ARM = "aarch64-unknown-linux-gnu"
+
+# The features of a CPU whose instructions LLVM may choose for loops, arithmetic and stores.  The
+# others say how fast something is, or add instructions that only intrinsics reach (encryption,
+# tiles, system calls), so code runs without them.
+_INSTRUCTIONS = {
+    "x86_64": re.compile(
+        r"s?sse.*|avx.*|fma4?|f16c|bmi2?|lzcnt|popcnt|movbe|gfni|cmov|cx16|sahf|prfchw|tbm|xop"
+        r"|egpr|ndd|nf|ccmp|ppx|push2pop2|zu"
+    ),
+    "aarch64": re.compile(
+        r"neon|fullfp16|fp16fml|bf16|i8mm|dotprod|rdm|complxnum|jsconv|fptoint|sve.*|sme.*"
+        r"|lse2?|rcpc.*|flagm|altnzcv"
+    ),
+}
+_MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A CPU.  `vector_bits` is the widest vector that pays, `registers` how many there are.
+
+    `features` are the extensions that the code may use; `absent` those that a CPU of this
+    name has, but not the machine at hand (virtual machines hide some).
+    """
+
+    triple: str
+    cpu: str
+    features: tuple[str, ...]
+    absent: tuple[str, ...]
+    vector_bits: int
+    registers: int
+    cores: int
+
+    @staticmethod
+    def host(present: Set[str] | None = None) -> Target:
+        """The machine that this runs on.
+
+        `present` are the extensions that it has, by LLVM's names without punctuation; None
+        means all that its processor is known for.
+        """
+        from tvm.target import codegen
+
+        triple, cpu = str(codegen.llvm_get_system_triple()), str(codegen.llvm_get_system_cpu())
+        return _target(triple, cpu, available_cores(), present)
+
+    @staticmethod
+    def named(name: str, cores: int | None = None, present: Set[str] | None = None) -> Target:
+        """The target called "cpu" (the host) or by LLVM's name of a CPU; `CompilationFailed` if unknown.
+
+        `present` is for the host, see there.
+        """
+        if name in ("cpu", "host", "native"):
+            return Target.host(present)
+        from tvm.target import codegen
+
+        count = available_cores() if cores is None else cores
+        for triple in (_X86, _ARM):
+            if name in _cpu_names(codegen, triple):
+                return _target(triple, name, count)
+        raise CompilationFailed(
+            f"LLVM knows no CPU called {name!r}; try cpu (this machine), x86-64-v3, x86-64-v4, znver4 or neoverse-n1"
+        )
+
+    @property
+    def architecture(self) -> str:
+        """The first part of the triple: x86_64, aarch64."""
+        return self.triple.split("-", 1)[0]
+
+    def lanes(self, bits: int) -> int:
+        """How many elements of the given width fill a vector."""
+        return max(self.vector_bits // bits, 1)
+
+    def tvm_target(self) -> Any:
+        """The same machine as TVM describes it."""
+        return _tvm_target(self.triple, self.cpu, self.absent)
+
+    def describe(self) -> dict[str, Any]:
+        """For the manifest: what a machine must have to run the code."""
+        return {
+            "architecture": self.architecture,
+            "triple": self.triple,
+            "cpu": self.cpu,
+            "features": list(self.features),
+            "vector_bits": self.vector_bits,
+        }
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _tvm_target(triple: str, cpu: str | None = None, absent: tuple[str, ...] = ()) -> Any:
+    import tvm
+
+    description: dict[str, Any] = {"kind": "llvm", "mtriple": triple}
+    if cpu:
+        description["mcpu"] = cpu
+    if absent:
+        description["mattr"] = [f"-{feature}" for feature in absent]
+    return tvm.target.Target(description)
+
+
+def _cpu_names(codegen: Any, triple: str) -> set[str]:
+    return {str(name) for name in codegen.llvm_get_cpu_archlist(_tvm_target(triple))}
+
+
+def _target(triple: str, cpu: str, cores: int, present: Set[str] | None = None) -> Target:
+    machine = triple.split("-", 1)[0]
+    instructions = _INSTRUCTIONS.get(_MACHINES.get(machine, machine))
+    if instructions is None:
+        raise CompilationFailed(f"no road to {platform.machine()} ({triple}): x86-64 and AArch64 are supported")
+    absent: tuple[str, ...] = ()
+    if present is not None:
+        known = _features(triple, cpu, instructions)
+        absent = tuple(sorted(feature for feature in known if _plain(feature) not in present))
+    found = _features(triple, cpu, instructions, absent)
+    wide = "avx512f" in found
+    bits = 512 if wide else 256 if "avx2" in found else 128
+    registers = 32 if wide or "neon" in found else 16
+    return Target(triple, cpu, tuple(sorted(found)), absent, bits, registers, cores)
+
+
+def _features(triple: str, cpu: str, instructions: re.Pattern[str], absent: tuple[str, ...] = ()) -> set[str]:
+    """The extensions that LLVM may use for a CPU, those that `absent` ones bring along left out."""
+    from tvm.target import codegen
+
+    names = map(str, codegen.llvm_get_cpu_features(_tvm_target(triple, cpu, absent)))
+    return {name for name in names if instructions.fullmatch(name)}
+
+
+def _plain(feature: str) -> str:
+    return feature.translate({ord(c): None for c in "_.-"})

@@ -1,0 +1,116 @@
+"""The functions of `import majuscule`: check, compile, load.
+
+Each imports what it needs when it is called, so that a program which only loads and runs
+a module never loads the compiler.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Literal
+
+from .runtime.module import Module
+
+if TYPE_CHECKING:
+    from .dsl import CheckResult
+    from .dsl.equations import Program
+    from .runtime.weights import WeightsSource
+
+Mode = Literal["inferring", "training"]
+
+
+def check(source: str | os.PathLike[str], *, mode: Mode = "inferring") -> CheckResult:
+    """Check a program without compiling it.
+
+    `source` is a path, or the text of a program (recognised by its line breaks).  Mistakes
+    are in the result's `diagnostics`; OSError if the file cannot be read.
+    """
+    from .dsl import check_file, check_text
+
+    if isinstance(source, str) and "\n" in source:
+        return check_text(source, "program.maj", mode=mode, folder=Path())
+    return check_file(Path(source), mode=mode)
+
+
+def compile(
+    source: str | os.PathLike[str],
+    *,
+    target: str = "cpu",
+    weights: WeightsSource | None = None,
+    seed: int = 0,
+    mode: Mode = "inferring",
+    threads: int | None = None,
+) -> Module:
+    """Compile a program into a module that runs in this process and can be saved.
+
+    `source` is a path, or the text of a program (recognised by its line breaks).  `target` is
+    "cpu", this machine, or LLVM's name of a CPU.  `weights` are a `.safetensors` or `.npz`
+    file or a mapping from names to arrays; without them parameters start as the program
+    says, with random numbers chosen by `seed`.  `threads` compute, by default one for each
+    core that this process may use.
+
+    Raises `SourceErrors` with every mistake in the program, `WeightsError` if the weights do not
+    fit, `CompilationFailed` for an unknown target, or another `ModuleError`.
+    """
+    checked = check(source, mode=mode)
+    program = checked.require()
+    sources = source_names(checked.sources)
+    return compile_program(program, target=target, weights=weights, seed=seed, threads=threads, sources=sources)
+
+
+def compile_program(
+    program: Program,
+    *,
+    target: str = "cpu",
+    weights: WeightsSource | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> Module:
+    """Compile a checked program; arguments and errors as for `compile`.
+
+    `sources` are its texts by file name, to be kept in the module, the main one first.
+    """
+    from .compiler.codegen.build import compile_graph
+    from .compiler.codegen.target import Target
+    from .compiler.graph import Graph
+    from .compiler.interpreter import initial_values
+    from .compiler.pipeline import optimize
+    from .runtime.artifact import Artifact
+    from .runtime.host import cpu_features
+    from .runtime.signature import describe_tensor
+    from .runtime.weights import read_weights
+
+    graph = optimize(Graph.from_program(program), fold_weights=program.mode != "training")
+    compiled = compile_graph(graph, target=Target.named(target, present=cpu_features()))
+    manifest = compiled.manifest
+    wanted = [describe_tensor(entry) for entry in (*manifest["parameters"], *manifest["states"])]
+    if weights is None:
+        values = initial_values(program, seed, [info.name for info in wanted])
+    else:
+        values = read_weights(weights, wanted)
+    return Module(Artifact(manifest, compiled.library, values, compiled.constants, dict(sources or {})), threads)
+
+
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Module:
+    """Load a compiled module from its file; the compiler is not needed.
+
+    `threads` compute, by default one for each core that this process may use.  Raises a
+    `ModuleError` that says why the file cannot be loaded or cannot run on this machine.
+    A module is machine code: load modules from people you trust.
+    """
+    return Module.load(path, threads)
+
+
+def source_names(sources: Mapping[str, str]) -> dict[str, str]:
+    """Texts by names that say nothing of the folders of this machine, each name once."""
+    named: dict[str, str] = {}
+    for path, text in sources.items():
+        stem = PurePath(path).stem
+        name, count = f"{stem}.maj", 2
+        while name.lower() in {taken.lower() for taken in named}:
+            name, count = f"{stem}-{count}.maj", count + 1
+        named[name] = text
+    return named

@@ -1,0 +1,87 @@
+"""`maj compile`: from a program to a module in a file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .failures import Failure, file_problem
+from .programs import STDIN, ModeOption, ProgramFile, checked_program
+
+if TYPE_CHECKING:
+    from ..runtime.module import Module
+
+TargetOption = Annotated[str, typer.Option("--target", help="cpu (this machine), or LLVM's name of a CPU.")]
+WeightsOption = Annotated[
+    str | None, typer.Option("--weights", "-w", help="A .safetensors or .npz file; else the program's first values.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Chooses the random numbers of first values.")]
+
+
+def compile(
+    program: ProgramFile,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The module's file; the program's name with .mod if left out.")
+    ] = None,
+    weights: WeightsOption = None,
+    target: TargetOption = "cpu",
+    seed: SeedOption = 0,
+    mode: ModeOption = "inferring",
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what was made and how long it took.")] = False,
+) -> None:
+    """Compile a program into a module in a file."""
+    path = Path(output or f"{'program' if program == STDIN else Path(program).stem}.mod")
+    if path.is_dir():
+        raise Failure(f"{path} is a directory, not a file")
+    if not path.parent.is_dir():
+        raise Failure(f"there is no directory {path.parent} to write {path.name} to")
+    module = compile_module(program, weights=weights, target=target, seed=seed, mode=mode, verbose=verbose)
+    with module:
+        try:
+            module.save(path)
+        except OSError as error:
+            raise Failure(file_problem(error, str(path))) from error
+        if verbose:
+            _describe(module)
+    typer.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", err=True)
+
+
+def compile_module(
+    path: str,
+    *,
+    weights: str | None = None,
+    target: str = "cpu",
+    seed: int = 0,
+    mode: str = "inferring",
+    threads: int | None = None,
+    verbose: bool = False,
+) -> Module:
+    """A module from a program's file; raises SourceErrors, ModuleError, CompilationFailed or Failure."""
+    started = time.perf_counter()
+    checked = checked_program(path, mode)
+    parsed = time.perf_counter()
+    from ..api import compile_program, source_names
+
+    module = compile_program(
+        checked.require(),
+        target=target,
+        weights=weights,
+        seed=seed,
+        threads=threads,
+        sources=source_names(checked.sources),
+    )
+    if verbose:
+        typer.echo(f"checked in {parsed - started:.2f} s, compiled in {time.perf_counter() - parsed:.2f} s", err=True)
+    return module
+
+
+def _describe(module: Module) -> None:
+    for kind, tensors in (("input", module.inputs), ("output", module.outputs)):
+        for tensor in tensors:
+            typer.echo(f"{kind} {tensor}", err=True)
+    size = sum(array.nbytes for array in module.weights.values())
+    typer.echo(f"{len(module.weights)} weights, {size / 1e6:.1f} MB", err=True)
+    typer.echo(f"target {module.target.get('architecture', '')} {module.target.get('cpu', '')}", err=True)

@@ -1,0 +1,234 @@
+"""`maj summary` and `maj explain`: what a program consists of, and what was deduced about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .compiling import TargetOption
+from .console import print_json, print_table
+from .failures import Failure
+from .programs import ModeOption, ProgramFile, load_program
+
+if TYPE_CHECKING:
+    from ..compiler.graph import Graph, Note
+    from ..compiler.summary import Row, Summary
+    from ..dsl.equations import Deduction, Program
+    from ..dsl.integers import Integer
+
+
+def summary(
+    program: ProgramFile,
+    mode: ModeOption = "inferring",
+    depth: Annotated[int, typer.Option("--depth", min=0, help="Show statements this many layers deep, too.")] = 0,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples that neurons, work and memory count.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, equations uncut.")] = False,
+) -> None:
+    """Show sizes, weights and work, layer by layer.
+
+    Each row has the layer's equation, its output without the batch, neurons, weights, biases,
+    multiply-adds, the bytes of its output and its receptive field in the input.
+    """
+    from ..compiler.summary import summarize
+
+    found = summarize(load_program(program, mode), depth=depth)
+    if as_json:
+        print_json(_summary_json(found, batch))
+        return
+    headings = [
+        "layer", "equation", "output", "neurons", "weights", "biases", "multiply-adds", "memory", "receptive field",
+    ]  # fmt: skip
+    rows = [_cells(row, batch) for row in found.rows]
+    total = [
+        "total", "", "", _count(found.neurons, batch), _count(found.weights), _count(found.biases),
+        _count(found.multiply_adds, batch), _bytes(found.memory, batch), "",
+    ]  # fmt: skip
+    print_table(headings, rows, left=3, elastic=1, total=total)
+    typer.echo(f"{_count(found.weights + found.biases)} parameters", nl=False)
+    typer.echo(f"; neurons, multiply-adds and memory for {'one sample' if batch == 1 else f'{batch} samples'}")
+
+
+def _cells(row: Row, batch: int) -> list[str]:
+    return [
+        "  " * row.depth + row.name,
+        row.text,
+        "×".join(map(str, row.shape)) or "1",
+        _count(row.neurons, batch),
+        _count(row.weights),
+        _count(row.biases),
+        _count(row.multiply_adds, batch),
+        _bytes(row.memory, batch),
+        _field(row),
+    ]
+
+
+def _field(row: Row) -> str:
+    """Receptive fields along the axes, such as `11×11`; with the input's name where there are several."""
+    texts = []
+    for name, widths in row.receptive_field.items():
+        text = "all" if all(w is None for w in widths) else "×".join("all" if w is None else str(w) for w in widths)
+        texts.append(text if len(row.receptive_field) == 1 else f"{name} {text}")
+    return ", ".join(texts) or "-"
+
+
+def _count(value: Integer, times: int = 1) -> str:
+    value = value * times
+    return f"{value.constant:,}" if value.constant is not None else str(value)
+
+
+def _bytes(value: Integer, times: int = 1) -> str:
+    """Bytes with a unit, in thousands as on the slides."""
+    size = (value * times).constant
+    if size is None:
+        return f"{value * times} B"
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= scale:
+            return f"{size / scale:.3g} {unit}" if size < 1000 * scale else f"{size / scale:,.0f} {unit}"
+    return f"{size} B"
+
+
+def _summary_json(found: Summary, batch: int) -> dict[str, Any]:
+    def number(value: Integer, times: int = 1) -> int | str:
+        value = value * times
+        return value.constant if value.constant is not None else str(value)
+
+    rows = [
+        {
+            "name": row.name,
+            "equation": row.text,
+            "line": row.line,
+            "depth": row.depth,
+            "output": [number(size) for size in row.shape],
+            "neurons": number(row.neurons, batch),
+            "weights": number(row.weights),
+            "biases": number(row.biases),
+            "multiply_adds": number(row.multiply_adds, batch),
+            "memory_bytes": number(row.memory, batch),
+            "receptive_field": {
+                name: ["all" if width is None else width for width in widths]
+                for name, widths in row.receptive_field.items()
+            },
+        }
+        for row in found.rows
+    ]
+    total = {
+        "neurons": number(found.neurons, batch),
+        "weights": number(found.weights),
+        "biases": number(found.biases),
+        "multiply_adds": number(found.multiply_adds, batch),
+        "memory_bytes": number(found.memory, batch),
+    }
+    return {"batch": batch, "rows": rows, "total": total}
+
+
+# -- explain ---------------------------------------------------------------------------------
+
+
+def explain(
+    program: ProgramFile,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[TENSOR]…", help="Only these tensors or statements.")
+    ] = None,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Compile it, too, and tell how each kernel is made.")
+    ] = False,
+    target: TargetOption = "cpu",
+    mode: ModeOption = "inferring",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Tell how sizes were deduced and what passes did.
+
+    Every deduction has the line and column it comes from; every change of a pass its reason.
+    """
+    from ..compiler.graph import Graph
+    from ..compiler.pipeline import optimize
+
+    checked = load_program(program, mode)
+    graph = optimize(Graph.from_program(checked), fold_weights=mode != "training")
+    wanted = _wanted(checked, names or [])
+    lines = _lines(checked, wanted)
+    deductions = [d for d in checked.deductions if not wanted or _statement_line(d) in lines]
+    notes = [*graph.notes, *(_kernel_notes(graph, target) if kernels else ())]
+    notes = [n for n in notes if not wanted or n.tensor in wanted or n.tensor.split(".")[0] in wanted]
+    if as_json:
+        print_json(_explanation_json(checked, deductions, notes))
+        return
+    _print_deductions(checked, deductions)
+    _print_notes(notes)
+
+
+def _kernel_notes(graph: Graph, target: str) -> tuple[Note, ...]:
+    """How code generation makes each kernel."""
+    from ..compiler.codegen.build import compile_graph
+    from ..compiler.codegen.target import Target
+    from ..runtime.host import cpu_features
+
+    return compile_graph(graph, target=Target.named(target, present=cpu_features())).notes
+
+
+def _wanted(program: Program, names: list[str]) -> set[str]:
+    """The tensors that are meant by names of tensors or statements; empty for all."""
+    from ..dsl.diagnostics import nearest
+    from ..dsl.names import normal
+
+    wanted: set[str] = set()
+    for name in map(normal, names):
+        made = {n for s in program.statements if name in (s.name, s.tensor) for n in s.operations}
+        if not made and name not in program.operations:
+            near = nearest(name, program.operations)
+            raise Failure(f"the program has no tensor {name}", *([f"is {near} meant?"] if near else []))
+        wanted |= made | {name}
+    return wanted
+
+
+def _lines(program: Program, wanted: set[str]) -> set[tuple[str, int]]:
+    places = [s.place for s in program.statements if s.tensor in wanted and s.place is not None]
+    places += [program.places[name] for name in wanted if name in program.places]
+    return {(p.file, line) for p in places for line in range(p.line, p.end_line + 1)}
+
+
+def _statement_line(deduction: Deduction) -> tuple[str, int]:
+    """The file and line of the statement of the main program that a deduction belongs to."""
+    place = deduction.call or deduction.place
+    return place.file, place.line
+
+
+def _print_deductions(program: Program, deductions: list[Deduction]) -> None:
+    typer.echo("Sizes and ranges")
+    shown: tuple[str, int] | None = None
+    texts = {(s.place.file, s.place.line): s.text for s in program.statements if s.place is not None and s.depth == 0}
+    for deduction in deductions:
+        if shown != _statement_line(deduction):
+            shown = _statement_line(deduction)
+            text = " ".join(texts.get(shown, "").split())
+            typer.echo(f"\n  {shown[0]}:{shown[1]}  {text}".rstrip())
+        place = deduction.place
+        file = "" if place.file == shown[0] else f"{place.file}:"
+        typer.echo(f"    {file}{place.line}:{place.column}  {deduction.text}")
+    if not deductions:
+        typer.echo("  nothing had to be deduced")
+    for requirement in program.requirements:
+        typer.echo(f"\n  at run time: {requirement.reason} (checked: {requirement.value} >= 0)")
+
+
+def _print_notes(notes: list[Note]) -> None:
+    typer.echo("\nWhat the passes changed")
+    current = ""
+    for note in notes:
+        if note.pass_name != current:
+            current = note.pass_name
+            typer.echo(f"\n  {current}")
+        typer.echo(f"    {note.tensor}: {note.text}")
+    if not notes:
+        typer.echo("  nothing")
+
+
+def _explanation_json(program: Program, deductions: list[Deduction], notes: list[Note]) -> dict[str, Any]:
+    return {
+        "deductions": [
+            {"file": d.place.file, "line": d.place.line, "column": d.place.column, "text": d.text} for d in deductions
+        ],
+        "requirements": [{"value": str(r.value), "reason": r.reason} for r in program.requirements],
+        "passes": [{"pass": n.pass_name, "tensor": n.tensor, "text": n.text} for n in notes],
+    }

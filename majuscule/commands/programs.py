@@ -1,0 +1,68 @@
+"""Reading the programs that commands are given, with errors for people."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .failures import Failure, file_problem
+
+if TYPE_CHECKING:
+    from ..dsl.equations import Program
+    from ..dsl.front_end import CheckResult
+
+STDIN = "-"
+MODES = ("inferring", "training")
+
+ProgramFile = Annotated[str, typer.Argument(metavar="PROGRAM", help="A .maj file, or - for standard input.")]
+ModeOption = Annotated[str, typer.Option("--mode", help="Which statements count: inferring or training.")]
+
+
+def read_text(path: str) -> str:
+    """The text of a file, or of standard input for `-`; raises Failure."""
+    try:
+        data = sys.stdin.buffer.read() if path == STDIN else Path(path).read_bytes()
+    except OSError as error:
+        raise Failure(file_problem(error, path)) from error
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        name = "standard input" if path == STDIN else path
+        hint = "is it a compiled module? `maj run` takes those" if data[:2] == b"PK" else "save the program as UTF-8"
+        raise Failure(f"{name} is not UTF-8 text: byte {error.start} (line {line}) fits no character", hint) from error
+
+
+def check_program(path: str, mode: str = "inferring", *, text: str | None = None) -> CheckResult:
+    """Check a program; raises Failure if it cannot be read.  `text` is its text if that is known already."""
+    from ..dsl.front_end import check_text
+
+    if mode not in MODES:
+        raise Failure(f"there is no mode {mode}", f"write --mode {' or --mode '.join(MODES)}")
+    folder = Path() if path == STDIN else Path(path).parent
+    return check_text(read_text(path) if text is None else text, shown_name(path), mode=mode, folder=folder)
+
+
+def shown_name(path: str) -> str:
+    """The name of a program in diagnostics."""
+    return "<standard input>" if path == STDIN else path
+
+
+def load_program(path: str, mode: str = "inferring") -> Program:
+    """A program without errors; raises SourceErrors or Failure.  Warnings are printed."""
+    return checked_program(path, mode).require()
+
+
+def checked_program(path: str, mode: str = "inferring") -> CheckResult:
+    """A program without errors and its sources; raises SourceErrors or Failure.  Warnings are printed."""
+    from .console import print_diagnostics
+
+    result = check_program(path, mode)
+    result.require()
+    warnings = [d for d in result.diagnostics if d.severity == "warning"]
+    if warnings:
+        print_diagnostics(warnings, result.sources)
+    return result

@@ -1,0 +1,166 @@
+"""`maj verify`: the compiled module against the interpreter, which is the meaning of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .compiling import SeedOption, TargetOption, WeightsOption
+from .console import print_json, print_table
+from .failures import MISTAKES, Failure
+from .programs import ModeOption, ProgramFile, checked_program
+
+if TYPE_CHECKING:
+    import numpy
+
+    from ..dsl.equations import Input, Program
+    from ..dsl.integers import Symbol
+
+    Array = numpy.ndarray[Any, Any]
+
+TOLERANCES = {"float64": 1e-9, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+"""Largest error that passes, in parts of the output's largest value; other dtypes must agree."""
+
+
+@dataclass(frozen=True)
+class _Agreement:
+    name: str
+    shape: tuple[int, ...]
+    largest: float
+    error: float
+    allowed: float
+
+    @property
+    def relative(self) -> float:
+        return self.error / self.largest if self.largest else self.error
+
+    @property
+    def passes(self) -> bool:
+        return self.relative <= self.allowed  # false for NaN
+
+
+def verify(
+    program: ProgramFile,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples in the random inputs.")] = 2,
+    seed: SeedOption = 0,
+    weights: WeightsOption = None,
+    size: Annotated[
+        list[str] | None, typer.Option("--size", metavar="NAME=N", help="A size that the program leaves open.")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", min=0.0, help="Largest error, in parts of the largest value.")
+    ] = None,
+    target: TargetOption = "cpu",
+    mode: ModeOption = "inferring",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Compare the compiled program with its meaning.
+
+    Runs it and the interpreter, which computes in float64, on equal random inputs.
+
+    The exit status is 1 if an output differs by more than the tolerance.
+    """
+    from ..api import compile_program
+    from ..compiler.graph import Graph
+    from ..compiler.interpreter import evaluate
+
+    checked = checked_program(program, mode).require()
+    symbols = _sizes(checked, batch, size or [])
+    inputs = random_inputs(checked, symbols, seed)
+    with compile_program(checked, target=target, weights=weights, seed=seed) as module:
+        result = module(*(inputs[tensor.name] for tensor in module.inputs), seed=seed)
+        names = [tensor.name for tensor in module.outputs]
+        given = {name: array.copy() for name, array in module.weights.items()}
+    outputs = dict(zip(names, [result] if len(names) == 1 else result, strict=True))
+    expected = evaluate(Graph.from_program(checked), inputs, given, seed=seed, keep=names)
+    found = [_compare(name, outputs[name], expected[name], tolerance) for name in names]
+    _report(found, as_json)
+    if not all(agreement.passes for agreement in found):
+        raise typer.Exit(MISTAKES)
+
+
+def _sizes(program: Program, batch: int, chosen: list[str]) -> dict[str, int]:
+    """A value for each size that is known only at run time."""
+    from ..dsl.equations import Input
+
+    symbols: dict[str, Symbol] = {symbol.name: symbol for symbol in program.symbols}
+    given = [program.operations[name] for name in program.inputs]
+    batches = {str(operation.shape[0]) for operation in given if isinstance(operation, Input) and operation.batched}
+    sizes = {name: batch if name in batches else max(symbol.minimum, 8) for name, symbol in symbols.items()}
+    for item in chosen:
+        name, _, value = item.partition("=")
+        if name not in symbols or not value.isdecimal():
+            raise Failure(f"--size {item}: write NAME=N", f"open sizes: {', '.join(symbols) or 'none'}")
+        sizes[name] = int(value)
+    return sizes | {name: batch for name in batches if name not in sizes}
+
+
+def random_inputs(program: Program, sizes: Mapping[str, int], seed: int) -> dict[str, Array]:
+    """Normal numbers for float inputs; whole numbers that are places in the axes that they select from."""
+    import numpy
+
+    generator = numpy.random.default_rng(seed)
+    inputs: dict[str, Array] = {}
+    for name in program.inputs:
+        operation: Input = program.operations[name]  # type: ignore[assignment]
+        shape = [length.evaluate(sizes) for length in operation.shape]
+        if operation.dtype == "bool":
+            inputs[name] = generator.random(shape) < 0.5
+        elif "int" in operation.dtype:
+            inputs[name] = generator.integers(0, _choices(program, name, sizes), shape).astype(operation.dtype)
+        else:
+            dtype = "float32" if operation.dtype == "bfloat16" else operation.dtype
+            inputs[name] = generator.standard_normal(shape).astype(dtype)
+    return inputs
+
+
+def _choices(program: Program, name: str, sizes: Mapping[str, int]) -> int:
+    """How many places there are in the smallest axis that an integer input selects from."""
+    from ..dsl.equations import Equation, equation_reads
+    from ..dsl.integers import Element
+
+    found = [10]
+    for operation in program.operations.values():
+        for read in equation_reads(operation) if isinstance(operation, Equation) else []:
+            for subscript, size in zip(read.subscripts, program.tensor(read.tensor).shape, strict=True):
+                if any(isinstance(atom, Element) and atom.read.tensor == name for atom in subscript.atoms()):
+                    found.append(size.evaluate(sizes))
+    return min(found)
+
+
+def _compare(name: str, output: Array, expected: Array, tolerance: float | None) -> _Agreement:
+    import numpy
+
+    dtype = str(output.dtype)
+    allowed = TOLERANCES.get(dtype, 0.0) if tolerance is None else tolerance
+    got, wanted = output.astype(numpy.float64), expected.astype(numpy.float64)
+    if got.shape != wanted.shape:
+        return _Agreement(name, got.shape, 0.0, float("nan"), allowed)
+    same = (got == wanted) | (numpy.isnan(got) & numpy.isnan(wanted))
+    error = numpy.abs(numpy.where(same, 0.0, got - wanted))
+    finite = numpy.abs(wanted[numpy.isfinite(wanted)])
+    return _Agreement(name, got.shape, float(finite.max(initial=0.0)), float(error.max(initial=0.0)), allowed)
+
+
+def _report(found: list[_Agreement], as_json: bool) -> None:
+    if as_json:
+        entries = [
+            {
+                "name": a.name, "shape": list(a.shape), "largest": a.largest, "error": a.error,
+                "relative_error": a.relative, "allowed": a.allowed, "ok": a.passes,
+            }
+            for a in found
+        ]  # fmt: skip
+        print_json({"ok": all(a.passes for a in found), "outputs": entries})
+        return
+    rows = [
+        [
+            a.name, "×".join(map(str, a.shape)) or "1", f"{a.largest:.4g}", f"{a.error:.2e}", f"{a.relative:.2e}",
+            f"{a.allowed:.0e}" if a.allowed else "0", "agrees" if a.passes else "DIFFERS",
+        ]
+        for a in found
+    ]  # fmt: skip
+    print_table(["output", "shape", "largest value", "largest error", "relative", "allowed", "verdict"], rows, left=2)

@@ -1,0 +1,63 @@
+"""Whether a manifest makes sense: what everything that reads one relies on.
+
+Checksums say that a file is as it was written; this says that it was written by a compiler
+that keeps the format, so that no buffer is missing or smaller than the code takes it for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from . import sizes
+from .arrays import Array, numpy_dtype
+
+TENSORS = ("inputs", "outputs", "parameters", "states", "constants", "prepared")
+_LISTS = (*TENSORS, "symbols", "buffers", "requirements", "checks")
+_LIST_OF_KIND = {
+    "input": "inputs", "output": "outputs", "parameter": "parameters", "state": "states", "constant": "constants",
+    "prepared": "prepared",
+}  # fmt: skip
+
+
+def check_manifest(manifest: Any, constants: Mapping[str, Array]) -> None:
+    """Raise ValueError, with the reason, for a manifest that no compiler of ours writes."""
+    try:
+        _check(manifest, constants)
+    except (KeyError, TypeError, AttributeError, IndexError, ZeroDivisionError, RecursionError) as error:
+        raise ValueError(f"its manifest cannot be understood ({error!r})") from error
+
+
+def _check(manifest: Any, constants: Mapping[str, Array]) -> None:
+    _require(isinstance(manifest["name"], str), "the program has no name")
+    for key in _LISTS:
+        _require(isinstance(manifest[key], list), f"{key} is no list")
+    for key in ("kind", "triple", "architecture"):
+        _require(isinstance(manifest["target"].get(key, ""), str), f"the target's {key} is no text")
+    _require(all(isinstance(name, str) for name in manifest["target"].get("features", [])), "features are no texts")
+    symbols = {entry["name"]: int(entry["minimum"]) for entry in manifest["symbols"]}
+    for key in TENSORS:
+        for entry in manifest[key]:
+            _require(isinstance(entry["name"], str), f"a name in {key} is no text")
+            numpy_dtype(entry["dtype"])
+            lengths = [sizes.evaluate(size, symbols) for size in entry["shape"]]
+            _require(all(isinstance(length, int) for length in lengths), f"the shape of {entry['name']} has no lengths")
+    names = {kind: {entry["name"] for entry in manifest[key]} for kind, key in _LIST_OF_KIND.items()}
+    for buffer in manifest["buffers"]:
+        known = buffer["kind"] == "arena" or buffer["name"] in names[buffer["kind"]]
+        _require(known, f"the {buffer['kind']} {buffer['name']} is not described")
+    for entry in manifest["constants"]:
+        array, shape = constants[entry["name"]], entry["shape"]
+        size = math.prod(shape) * numpy_dtype(entry["dtype"]).itemsize
+        _require(array.nbytes == size, f"the constant {entry['name']} has the wrong size")
+    _require(isinstance(sizes.evaluate(manifest["arena"], symbols), int), "the arena has no size")
+    for requirement in manifest["requirements"]:
+        sizes.evaluate(requirement["value"], symbols)
+        _require(isinstance(requirement["reason"], str), "a requirement has no reason")
+    _require(all(isinstance(check["message"], str) for check in manifest["checks"]), "a check has no message")
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(f"its manifest makes no sense: {problem}")

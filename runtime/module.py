@@ -1,0 +1,297 @@
+"""The compiled module as its users hold it: call it, look at it, give it weights, save it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, cast
+
+import numpy
+
+from . import artifact as files
+from .arrays import Array, aligned_empty, as_array, convert, is_plain, numpy_dtype
+from .artifact import Artifact
+from .errors import ArgumentError, ClosedModule, OutOfMemory
+from .executor import Executor, get_executor
+from .host import require_host
+from .program import Plan, Program
+from .signature import Lengths, Signature, TensorInfo, describe_tensor, nearest
+from .weights import WeightsSource, fit_weights, read_weights
+
+_MOST_PLANS = 256  # combinations of input shapes remembered; a plan is small and quickly made again
+
+
+class Outputs(tuple[Array, ...]):
+    """Several outputs: unpacks in the program's order, and `outputs["name"]` gives one by name."""
+
+    _names: tuple[str, ...]
+
+    def __new__(cls, names: Sequence[str], arrays: Sequence[Array]) -> Outputs:
+        outputs = super().__new__(cls, arrays)
+        outputs._names = tuple(names)
+        return outputs
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return self._names, tuple(self)
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        if key not in self._names:
+            raise KeyError(f"there is no output {key}{nearest(key, self._names)}")
+        return super().__getitem__(self._names.index(key))
+
+    def __getattr__(self, name: str) -> Array:
+        if name in self.__dict__.get("_names", ()):
+            return cast(Array, self[name])
+        raise AttributeError(f"there is no output {name}")
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of the outputs, so that `dict(outputs)` works."""
+        return self._names
+
+    def items(self) -> Iterator[tuple[str, Array]]:
+        """Names and arrays."""
+        return zip(self._names, self, strict=True)
+
+    def __repr__(self) -> str:
+        return f"Outputs({', '.join(f'{name}={array!r}' for name, array in self.items())})"
+
+
+class Module:
+    """A compiled program with weights; call it with arrays.
+
+    A module may be called from several threads at once and after a fork.  Its calls run one
+    at a time, each on all of the module's threads.
+    """
+
+    def __init__(self, artifact: Artifact, threads: int | None = None) -> None:
+        """Load a module that `artifact.read` or the compiler made.
+
+        `threads` is how many threads compute, by default as many as there are cores that
+        this process may use.  Raises `ModuleError`.
+        """
+        require_host(artifact.manifest["target"], artifact.manifest["name"])
+        manifest = artifact.manifest
+        self._manifest = manifest
+        self._artifact = replace(artifact, weights={})
+        self._signature = Signature(manifest)
+        self._input_dtypes = [numpy_dtype(entry["dtype"]) for entry in manifest["inputs"]]
+        self._output_dtypes = [numpy_dtype(entry["dtype"]) for entry in manifest["outputs"]]
+        self._output_names = tuple(entry["name"] for entry in manifest["outputs"])
+        self._plans: dict[tuple[Lengths, ...], Plan] = {}
+        self._weights: dict[str, Array] = {}
+        self._executor = get_executor(_checked_threads(threads))
+        self._program: Program | None = Program(artifact)
+        self._own_threads = threads
+        self._install(fit_weights(artifact.weights, self.parameters))
+
+    @staticmethod
+    def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:
+        """Load a module from a file; raises `ModuleError` with the reason if it cannot run here."""
+        return Module(files.read(path), threads)
+
+    # -- calling -----------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        *inputs: object,
+        out: object = None,
+        seed: int = 0,
+        step: int = 0,
+        **named: object,
+    ) -> Any:
+        """Run the program.
+
+        Inputs are given by position or by name, as NumPy arrays, anything that speaks DLPack
+        (PyTorch tensors on the CPU are not copied) or nested lists, with the batch as first
+        axis, of any length.  They are converted where that is safe: floats to the float of the
+        program, integers to integers that hold them or to floats, truth values to numbers; never
+        floats to integers.
+
+        Gives the array of a single output, or `Outputs` for several.  They are new arrays,
+        unless `out` names arrays to fill: one, or a sequence or mapping of several, row-major
+        and of the right shape and dtype.  `seed` and `step` choose the random numbers of a
+        program that draws any; equal ones give equal numbers.
+
+        Raises `ArgumentError`, `ShapeError`, `DtypeError`, `RequirementError`, `CheckError`, or
+        another `ModuleError`.
+        """
+        program, executor = self._open()
+        values = self._signature.arrange(inputs, named)
+        arrays = [
+            self._input(value, name, dtype)
+            for value, name, dtype in zip(values, self._signature.names, self._input_dtypes, strict=True)
+        ]
+        plan = self._plan(tuple([array.shape for array in arrays]))
+        outputs = self._new_outputs(plan) if out is None else self._given_outputs(out, plan, arrays)
+        executor.run(lambda: program.run(plan, arrays, outputs, seed, step))
+        return outputs[0] if len(outputs) == 1 else Outputs(self._output_names, outputs)
+
+    def _input(self, value: object, name: str, dtype: numpy.dtype[Any]) -> Array:
+        if type(value) is numpy.ndarray and value.dtype == dtype and is_plain(value):
+            return value
+        return convert(as_array(value, f"input {name}"), dtype, f"input {name}")
+
+    def _plan(self, shapes: tuple[Lengths, ...]) -> Plan:
+        plan = self._plans.get(shapes)
+        if plan is None:
+            plan = Plan(self._manifest, self._signature.bind(shapes))
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            self._plans[shapes] = plan
+        return plan
+
+    def _new_outputs(self, plan: Plan) -> list[Array]:
+        try:
+            return [
+                aligned_empty(shape, dtype)
+                for shape, dtype in zip(plan.output_shapes, self._output_dtypes, strict=True)
+            ]
+        except MemoryError as error:
+            raise OutOfMemory("there is not enough memory for the outputs; a smaller batch needs less") from error
+
+    def _given_outputs(self, out: Any, plan: Plan, inputs: Sequence[Array]) -> list[Array]:
+        names = self._output_names
+        if isinstance(out, Mapping) and set(out) == set(names):
+            arrays = [out[name] for name in names]
+        elif isinstance(out, numpy.ndarray):
+            arrays = [out]
+        else:
+            arrays = list(out) if isinstance(out, Sequence) else []
+        if len(arrays) != len(names):
+            raise ArgumentError(f"out must give an array for each of the outputs {', '.join(names)}")
+        for name, array, shape, dtype in zip(names, arrays, plan.output_shapes, self._output_dtypes, strict=True):
+            if not isinstance(array, numpy.ndarray) or array.shape != shape or array.dtype != dtype:
+                raise ArgumentError(f"out for {name} must be a NumPy array: {dtype.name}{list(shape)}")
+            if not (is_plain(array) and array.flags.writeable):
+                raise ArgumentError(f"out for {name} must be writeable and row-major (C-contiguous)")
+        for position, array in enumerate(arrays):
+            if any(numpy.may_share_memory(array, other) for other in (*inputs, *arrays[:position])):
+                raise ArgumentError(f"out for {names[position]} must not share memory with an input or another output")
+        return arrays
+
+    def _open(self) -> tuple[Program, Executor]:
+        program = self._program
+        if program is None:
+            raise ClosedModule(f"module {self.name} was closed")
+        return program, self._executor
+
+    # -- what it is --------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The program's name."""
+        return str(self._manifest["name"])
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """Names, shapes and dtypes of the inputs, in order."""
+        return tuple(map(describe_tensor, self._manifest["inputs"]))
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """Names, shapes and dtypes of the outputs, in order."""
+        return tuple(map(describe_tensor, self._manifest["outputs"]))
+
+    @property
+    def parameters(self) -> tuple[TensorInfo, ...]:
+        """Names, shapes and dtypes of the weights: parameters first, then saved state."""
+        return tuple(describe_tensor(entry) for entry in (*self._manifest["parameters"], *self._manifest["states"]))
+
+    @property
+    def target(self) -> Mapping[str, Any]:
+        """The machine that the module was compiled for."""
+        return MappingProxyType(dict(self._manifest["target"]))
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """The program's texts by file name, as far as the module has them."""
+        return MappingProxyType(dict(self._artifact.sources))
+
+    @property
+    def source(self) -> str:
+        """The text of the main program, empty if the module does not have it."""
+        return next(iter(self._artifact.sources.values()), "")
+
+    def __repr__(self) -> str:
+        inputs, outputs = ", ".join(map(str, self.inputs)), ", ".join(map(str, self.outputs))
+        state = ", closed" if self._program is None else ""
+        return f"<Module {self.name} ({inputs}) -> ({outputs}){state}>"
+
+    # -- weights -----------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> Mapping[str, Array]:
+        """Parameters and state by name; read-only, `load_weights` replaces them."""
+        return MappingProxyType(self._weights)
+
+    def load_weights(self, source: WeightsSource) -> None:
+        """Replace all weights by those of a `.safetensors` or `.npz` file or of a mapping.
+
+        Calls that are running finish with the weights before.  Raises `WeightsError`, which
+        names everything that does not fit, and then changes nothing.
+        """
+        self._open()
+        self._install(read_weights(source, self.parameters))
+
+    def _install(self, weights: Mapping[str, Array]) -> None:
+        program, executor = self._open()
+        placed: Mapping[str, Array] = executor.run(lambda: program.set_weights(weights))
+        self._weights = {name: _read_only(array) for name, array in placed.items()}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the module with its present weights to a file, which appears whole or not at all."""
+        files.write(path, self._present())
+
+    def _present(self) -> Artifact:
+        self._open()
+        return replace(self._artifact, weights=self._weights)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles carry everything with them, machine code included."""
+        present = self._present()
+        parts = (present.manifest, bytes(present.library), self._weights, present.constants, present.sources)
+        return _rebuild, (parts, self._own_threads)
+
+    # -- resources ---------------------------------------------------------------------------
+
+    @property
+    def threads(self) -> int:
+        """How many threads compute."""
+        return self._executor.threads
+
+    def set_threads(self, threads: int | None) -> None:
+        """Compute with this many threads from now on; None means one for each available core."""
+        self._open()
+        self._executor = get_executor(_checked_threads(threads))
+        self._own_threads = threads
+
+    def close(self) -> None:
+        """Give memory and threads back; the module cannot be called any more."""
+        self._program = None
+        self._weights = {}
+
+    def __enter__(self) -> Module:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _checked_threads(threads: int | None) -> int | None:
+    if threads is not None and threads < 1:
+        raise ArgumentError(f"threads must be at least 1, not {threads}")
+    return threads
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _rebuild(parts: tuple[Any, ...], threads: int | None) -> Module:
+    return Module(Artifact(*parts), threads)

@@ -1,0 +1,136 @@
+"""A loaded program: machine code, the memory it works in, and the tables it is called with.
+
+The code takes a vector of buffer addresses, a vector of sizes and a vector of failed
+checks.  Addresses of weights stay the same between calls; those of inputs and outputs are
+written before each call, and working memory (the arena) grows to the largest call seen.
+All of this belongs to the executor's thread: only functions that run there touch it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy
+
+from . import sizes
+from .arrays import ALIGNMENT, Array, address, aligned_copy, aligned_empty, numpy_dtype
+from .artifact import Artifact
+from .errors import CheckError, OutOfMemory
+from .library import Arguments, Library
+
+RUN, PREPARE = "majuscule_run", "majuscule_prepare"
+_WEIGHT_KINDS = ("parameter", "state")
+
+
+class Plan:
+    """What one combination of run-time sizes settles: symbol values, output shapes, arena size."""
+
+    __slots__ = ("arena", "output_shapes", "symbols")
+
+    def __init__(self, manifest: Mapping[str, Any], symbols: Mapping[str, int]) -> None:
+        self.symbols = [symbols[entry["name"]] for entry in manifest["symbols"]]
+        self.output_shapes = [
+            tuple(sizes.evaluate(size, symbols) for size in entry["shape"]) for entry in manifest["outputs"]
+        ]
+        self.arena = sizes.evaluate(manifest["arena"], symbols)
+
+
+class Program:
+    """The machine code of a module with its weights in place."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        """Load the code; `set_weights` must follow, on the executor's thread."""
+        manifest = artifact.manifest
+        self._manifest = manifest
+        self._library = Library(bytes(artifact.library))
+        self._run = self._library.function(RUN)
+        self._constants = {name: _aligned(array) for name, array in artifact.constants.items()}
+        self._weights: Mapping[str, Array] = {}
+        self._prepared: Mapping[str, Array] = {}
+        self._arena = numpy.empty(0, numpy.uint8)
+        self._buffers = numpy.zeros(len(manifest["buffers"]), numpy.int64)
+        self._sizes = numpy.zeros(len(manifest["symbols"]) + 2, numpy.int64)
+        self._status = numpy.zeros(len(manifest["checks"]), numpy.int32)
+        self._arguments = _arguments(self._buffers, self._sizes, self._status)
+        self._input_positions = self._positions("input", manifest["inputs"])
+        self._output_positions = self._positions("output", manifest["outputs"])
+        self._arena_positions = [i for i, entry in enumerate(manifest["buffers"]) if entry["kind"] == "arena"]
+
+    def set_weights(self, weights: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Use these parameters and state, and redo the work that depends on nothing else.
+
+        Gives the arrays in use: the given ones, or copies of those that are not aligned.  If
+        it fails, the weights before stay in use.
+        """
+        placed = {name: _aligned(array) for name, array in weights.items()}
+        prepared = {entry["name"]: _new_buffer(entry) for entry in self._manifest["prepared"]}
+        buffers = numpy.zeros_like(self._buffers)
+        tables = {"constant": self._constants, "prepared": prepared, **dict.fromkeys(_WEIGHT_KINDS, placed)}
+        for position, entry in enumerate(self._manifest["buffers"]):
+            if entry["kind"] in tables:
+                buffers[position] = address(tables[entry["kind"]][entry["name"]])
+        if prepared:
+            self._sizes[:] = [entry["minimum"] for entry in self._manifest["symbols"]] + [0, 0]
+            self._library.function(PREPARE)(_arguments(buffers, self._sizes, numpy.zeros_like(self._status)))
+        buffers[self._arena_positions] = self._buffers[self._arena_positions]
+        self._weights, self._prepared = placed, prepared
+        self._buffers[:] = buffers
+        return placed
+
+    def run(self, plan: Plan, inputs: Sequence[Array], outputs: Sequence[Array], seed: int, step: int) -> None:
+        """Fill the outputs, row-major arrays of the planned shapes, from the inputs.
+
+        Raises `CheckError`, `ExecutionError` or `OutOfMemory`.
+        """
+        self._reserve(plan.arena)
+        buffers = self._buffers
+        for position, index in self._input_positions:
+            buffers[position] = address(inputs[index])
+        for position, index in self._output_positions:
+            buffers[position] = address(outputs[index])
+        self._sizes[:] = [*plan.symbols, _as_int64(seed), _as_int64(step)]
+        if len(self._status):
+            self._status.fill(0)
+        self._run(self._arguments)
+        if len(self._status) and self._status.any():
+            failed = numpy.flatnonzero(self._status)
+            raise CheckError("; ".join(self._manifest["checks"][i]["message"] for i in failed))
+
+    def _reserve(self, size: int) -> None:
+        if len(self._arena) >= size and len(self._arena):
+            return
+        self._arena = numpy.empty(0, numpy.uint8)  # give the old one back first
+        try:
+            self._arena = aligned_empty([max(size, ALIGNMENT)], numpy.dtype(numpy.uint8))
+        except (MemoryError, ValueError) as error:
+            raise OutOfMemory(
+                f"this call needs {size / 2**20:,.0f} MiB of working memory, which the system does not give; "
+                "a smaller batch needs less"
+            ) from error
+        self._buffers[self._arena_positions] = address(self._arena)
+
+    def _positions(self, kind: str, entries: Sequence[Mapping[str, Any]]) -> list[tuple[int, int]]:
+        """Pairs of a place among the buffers and one among the entries; an unused input has no buffer."""
+        numbers = {entry["name"]: number for number, entry in enumerate(entries)}
+        buffers = enumerate(self._manifest["buffers"])
+        return [(position, numbers[entry["name"]]) for position, entry in buffers if entry["kind"] == kind]
+
+
+def _as_int64(number: int) -> int:
+    """The number with the same lowest 64 bits, of which random numbers are a function."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _arguments(*vectors: Array) -> Arguments:
+    """The vectors as arguments; whoever calls with them keeps the vectors alive."""
+    return Arguments([(address(vector), len(vector), vector.itemsize * 8) for vector in vectors])
+
+
+def _new_buffer(entry: Mapping[str, Any]) -> Array:
+    return aligned_empty([sizes.evaluate(size, {}) for size in entry["shape"]], numpy_dtype(entry["dtype"]))
+
+
+def _aligned(array: Array) -> Array:
+    """The array itself if vector loads from it cross no cache line, else a copy for which that holds."""
+    return array if address(array) % ALIGNMENT == 0 and array.flags.c_contiguous else aligned_copy(array)

@@ -1,0 +1,153 @@
+"""`maj compile`, `run` and `verify`: from a program to numbers in files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from majuscule.commands.application import app
+
+Maj = Callable[..., Any]
+
+PROGRAM = """\
+Given picture[2, 3, 3]
+param W[3, 7] = 1
+grey[b,x,y] = mean[i](picture[b,x,y,i])
+s[b,j] = W[I,j] * picture[b,0,0,I] * (j + 1)
+output s, grey
+"""
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compiled")
+    (folder / "net.maj").write_text(PROGRAM, encoding="utf-8")
+    result = CliRunner().invoke(app, ["compile", str(folder / "net.maj"), "-o", str(folder / "net.mod"), "-v"])
+    assert result.exit_code == 0, result.stderr
+    assert "input picture: float32[batch, 2, 3, 3]" in result.stderr
+    return folder / "net.mod"
+
+
+def expected(picture: Any) -> tuple[Any, Any]:
+    scores = picture[:, 0, 0, :].sum(-1)[:, None] * numpy.arange(1, 8)
+    return scores, picture.mean(-1)
+
+
+def test_arrays_in_and_out(compiled: Path, maj: Maj, tmp_path: Path) -> None:
+    picture = numpy.random.default_rng(0).random((5, 2, 3, 3)).astype("float32")
+    numpy.save(tmp_path / "in.npy", picture)
+    result = maj("run", str(compiled), "in.npy", "-o", "out.npz", "-o", "grey=grey.npy")
+    assert result.exit_code == 0, result.stderr
+    scores, grey = expected(picture)
+    with numpy.load(tmp_path / "out.npz") as out:
+        numpy.testing.assert_allclose(out["s"], scores, rtol=1e-5)
+        numpy.testing.assert_allclose(out["grey"], grey, rtol=1e-5)
+    numpy.testing.assert_allclose(numpy.load(tmp_path / "grey.npy"), grey, rtol=1e-5)
+
+
+def test_a_missing_batch_axis_is_added_and_names_may_be_given(compiled: Path, maj: Maj, tmp_path: Path) -> None:
+    picture = numpy.random.default_rng(1).random((2, 3, 3)).astype("float32")
+    numpy.savez(tmp_path / "in.npz", picture=picture, other=numpy.zeros(3))
+    for arguments in (["in.npz"], ["picture=in.npz"]):
+        result = maj("run", str(compiled), *arguments, "--json")
+        report = json.loads(result.stdout)["outputs"]
+        scores, _ = expected(picture[None])
+        numpy.testing.assert_allclose(report["s"]["values"], scores, rtol=1e-5)
+        assert [entry["class"] for entry in report["s"]["top"][0]] == [6, 5, 4, 3, 2]
+
+
+def test_pictures_are_numbers_from_0_to_1_and_several_are_a_batch(compiled: Path, maj: Maj, tmp_path: Path) -> None:
+    pixels = numpy.random.default_rng(2).integers(0, 256, (2, 2, 3, 3), "uint8")
+    for name, one in zip("ab", pixels, strict=True):
+        Image.fromarray(one).save(tmp_path / f"{name}.png")
+    result = maj("run", str(compiled), "a.png", "b.png", "--json")
+    assert result.exit_code == 0, result.stderr
+    _, grey = expected(pixels / 255)
+    numpy.testing.assert_allclose(json.loads(result.stdout)["outputs"]["grey"]["values"], grey, rtol=1e-5)
+
+
+def test_pictures_are_resized_only_on_request(compiled: Path, maj: Maj, tmp_path: Path) -> None:
+    Image.new("RGBA", (30, 20), (255, 0, 0, 255)).save(tmp_path / "large.png")
+    refused = maj("run", str(compiled), "large.png")
+    assert refused.exit_code == 2
+    assert "20×30" in refused.stderr
+    assert "--resize" in refused.stderr
+    result = maj("run", str(compiled), "large.png", "--resize", "-o", "grey=grey.png")
+    assert result.exit_code == 0, result.stderr
+    assert numpy.asarray(Image.open(tmp_path / "grey.png")).tolist() == [[85] * 3] * 2
+
+
+def test_printed_outputs_have_shape_statistics_and_top_classes(compiled: Path, maj: Maj, tmp_path: Path) -> None:
+    numpy.save(tmp_path / "in.npy", numpy.ones((1, 2, 3, 3), "float32"))
+    text = maj("run", str(compiled), "in.npy").stdout
+    assert "s: float32[1, 7]" in text
+    assert "mean 12" in text
+    assert "6 (21)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "missing: input picture"),
+        (["nowhere.npy"], "no file nowhere.npy"),
+        (["colour=in.npy"], "no input called colour"),
+        (["in.txt"], ".txt are not known"),
+        (["broken.npy"], "broken.npy cannot be read"),
+        (["broken.png"], "no picture"),
+        (["wrong.npy"], "picture"),
+        (["pickle.npy"], "pickle.npy"),
+        (["in.npy", "-o", "out.xyz"], ".xyz are not known"),
+        (["in.npy", "-o", "out.npy"], "2 outputs"),
+        (["in.npy", "-o", "t=out.npy"], "no output called t"),
+        (["in.npy", "-o", "nowhere/out.npz"], "no file nowhere/out.npz"),
+    ],
+)
+def test_what_does_not_fit_is_named(arguments: list[str], words: str, compiled: Path, maj: Maj, tmp_path: Path) -> None:
+    numpy.save(tmp_path / "in.npy", numpy.ones((1, 2, 3, 3), "float32"))
+    numpy.save(tmp_path / "wrong.npy", numpy.ones((1, 9, 9, 3), "float32"))
+    numpy.save(tmp_path / "pickle.npy", numpy.array([{}], object), allow_pickle=True)
+    for name in ("broken.npy", "broken.png", "in.txt"):
+        (tmp_path / name).write_bytes(b"nothing of use")
+    result = maj("run", str(compiled), *arguments)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert "internal error" not in result.stderr
+
+
+def test_a_program_runs_without_a_module_and_takes_weights(maj: Maj, tmp_path: Path) -> None:
+    (tmp_path / "net.maj").write_text(PROGRAM, encoding="utf-8")
+    numpy.save(tmp_path / "in.npy", numpy.ones((1, 2, 3, 3), "float32"))
+    numpy.savez(tmp_path / "w.npz", W=numpy.full((3, 7), 2, "float32"))
+    result = maj("run", "net.maj", "in.npy", "--weights", "w.npz", "--threads", "1", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["outputs"]["s"]["values"][0] == [6.0 * n for n in range(1, 8)]
+
+
+def test_verify_agrees(maj: Maj, small: str) -> None:
+    result = maj("verify", small, "--batch", "3", "--json")
+    assert result.exit_code == 0, result.stderr
+    (output,) = json.loads(result.stdout)["outputs"]
+    assert output["shape"] == [3, 4]
+    assert output["relative_error"] < 1e-5
+
+
+def test_verify_fails_where_the_error_is_too_large(maj: Maj, small: str) -> None:
+    result = maj("verify", small, "--tolerance", "0")
+    assert result.exit_code == 1
+    assert "DIFFERS" in result.stdout
+
+
+def test_compile_refuses_places_it_cannot_write_to(maj: Maj, small: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    assert "is a directory" in maj("compile", small, "-o", "folder").stderr
+    assert "no directory" in maj("compile", small, "-o", "nowhere/x.mod").stderr
+    wrong = maj("compile", small, "--target", "pdp-11")
+    assert wrong.exit_code == 2
+    assert "internal error" not in wrong.stderr

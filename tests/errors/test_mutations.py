@@ -1,0 +1,83 @@
+"""Damaged programs: each ends in diagnostics or in a program, soon, and never in an exception."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from correct_programs import PROGRAMS, all_programs
+from mutator import mutant
+
+from majuscule.compiler.checker import check
+from majuscule.compiler.graph import Graph
+from majuscule.dsl import check_text
+from majuscule.dsl.diagnostics import render_all
+
+SECONDS = 5.0
+"""The longest that checking one of these programs may take."""
+
+
+def _check_mutants(texts: list[str], seeds: range) -> Counter[str]:
+    """Check one mutant per seed; counts those that were read and those that are still right."""
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        text = mutant(texts[seed % len(texts)], texts, seed)
+        started = time.process_time()
+        result = check_text(text, "mutant.maj", mode="training" if seed % 3 == 0 else "inferring")
+        report = render_all(result.diagnostics, result.sources)
+        assert time.process_time() - started < SECONDS, (seed, text)
+        assert result.program is not None or result.errors, (seed, text)
+        assert report or not result.diagnostics, seed
+        if result.program is not None:  # what is accepted keeps the rules that every later stage relies on
+            check(Graph.from_program(result.program))
+            check(Graph.initializers(result.program))
+        counts["read"] += all(d.code[:2] != "E1" for d in result.errors)
+        counts["right"] += result.program is not None
+    return counts
+
+
+@pytest.mark.parametrize("name", list(all_programs()))
+def test_the_programs_themselves_are_right(name: str) -> None:
+    result = check_text(all_programs()[name], f"{name}.maj")
+    assert result.errors == ()
+
+
+def test_mutants_are_the_same_every_time() -> None:
+    texts = list(PROGRAMS.values())
+    assert mutant(texts[0], texts, 7) == mutant(texts[0], texts, 7)
+    assert len({mutant(texts[0], texts, seed) for seed in range(50)}) > 40
+
+
+def test_two_thousand_mutants() -> None:
+    counts = _check_mutants(list(PROGRAMS.values()), range(2_000))
+    assert counts["read"] >= 2_000 // 3, "most mutants should get past the parser"
+    assert counts["right"] < 2_000 // 2, "most mutants should be wrong"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(10))
+def test_twenty_thousand_mutants(part: int) -> None:
+    seeds = range(part * 2_000, (part + 1) * 2_000)
+    assert _check_mutants(list(all_programs().values()), seeds)["read"] >= len(seeds) // 3
+
+
+@pytest.mark.slow
+def test_mutants_on_the_command_line(tmp_path: Path) -> None:
+    """`maj check` says 0 or 1, prints no traceback, and agrees with the library."""
+    texts = list(all_programs().values())
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "120"}
+    for seed in range(300):
+        text = mutant(texts[seed % len(texts)], texts, seed)
+        path = tmp_path / "mutant.maj"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        command = [sys.executable, "-m", "majuscule", "check", str(path)]
+        done = subprocess.run(command, capture_output=True, timeout=60, env=environment, check=False)
+        shown = (done.stdout + done.stderr).decode("utf-8", "replace")
+        right = check_text(text.replace("\r\n", "\n"), str(path), folder=tmp_path).program is not None
+        assert done.returncode == (0 if right else 1), (seed, text, shown)
+        assert "Traceback" not in shown, (seed, text, shown)

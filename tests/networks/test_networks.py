@@ -1,0 +1,128 @@
+"""The networks of `examples/`, compiled, at their full sizes, against PyTorch in float64.
+
+Every layer that a program names is compared, within 1e-4 of the layer's largest absolute
+value; so is what the program gives as it stands, where layers are fused with each other.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+import majuscule
+from majuscule.dsl.equations import Parameter
+
+torch = pytest.importorskip("torch")
+peers = pytest.importorskip("peers")
+
+Array = numpy.ndarray[Any, Any]
+TOLERANCE = 1e-4
+PARAMETERS = {
+    "lenet": 61_706,
+    "alexnet": 62_378_344,
+    "alexnet_pytorch": 61_100_840,
+    "vgg16": 138_357_544,
+    "resnet18": 11_689_512,
+}
+
+
+def test_every_network_is_compared() -> None:
+    assert set(PARAMETERS) == set(peers.NETWORKS)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_networks_have_as_many_parameters_as_published(name: str) -> None:
+    program = majuscule.check(peers.NETWORKS[name].path).require()
+    shapes = [operation.shape for operation in program.operations.values() if isinstance(operation, Parameter)]
+    assert sum(math.prod(size.constant or 0 for size in shape) for shape in shapes) == PARAMETERS[name]
+    with torch.device("meta"):  # shapes alone
+        peer = peers.NETWORKS[name].build()
+    assert sum(parameter.numel() for parameter in peer.parameters()) == PARAMETERS[name]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network as it stands, the same with all named layers as outputs, and in PyTorch, with equal weights."""
+
+    module: majuscule.Module
+    layers: majuscule.Module
+    peer: Any
+
+
+@functools.lru_cache(maxsize=1)  # VGG16 takes gigabytes
+def subject(name: str) -> Subject:
+    network = peers.NETWORKS[name]
+    peer = network.peer()
+    weights = peers.program_weights(peer)
+    text = network.path.read_text(encoding="utf-8")
+    statements = majuscule.check(text).require().statements
+    named = dict.fromkeys(statement.name for statement in statements if statement.depth == 0)
+    wanted = f"{text}\noutput {', '.join(named)}\n"
+    return Subject(
+        majuscule.compile(network.path, weights=weights), majuscule.compile(wanted, weights=weights), peer.double()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "batch"),
+    [
+        pytest.param(name, batch, marks=[pytest.mark.slow] if (name, batch) == ("vgg16", 4) else [])
+        for name in PARAMETERS
+        for batch in (1, 4)
+    ],
+)
+def test_every_layer_is_that_of_pytorch(name: str, batch: int) -> None:
+    network = subject(name)
+    images = peers.NETWORKS[name].images(batch)
+    expected = peers.layer_outputs(network.peer, images.astype(numpy.float64))
+    outputs = network.layers(images)
+    assert set(outputs.keys()) <= set(expected)
+    for layer, found in outputs.items():
+        # Numbers that vanish or explode would be close for no reason.
+        assert 0.05 < expected[layer].std() < 50, layer
+        _close(found, expected[layer], layer)
+    (scores,) = (info.name for info in network.module.outputs)
+    assert scores in outputs.keys()  # noqa: SIM118 (`in` looks among the arrays)
+    _close(network.module(images), expected[scores], "the network as it stands")
+
+
+def _close(found: Array, expected: Array, what: str) -> None:
+    assert found.shape == expected.shape, what
+    assert found.dtype == numpy.float32
+    error = numpy.abs(found - expected).max() / numpy.abs(expected).max()
+    assert error < TOLERANCE, f"{what}: {error:.2e} of the largest value"
+
+
+CALL = """\
+import sys, numpy, majuscule
+module = majuscule.load(sys.argv[1])
+numpy.save(sys.argv[3], module(numpy.load(sys.argv[2])))
+assert "tvm" not in sys.modules and "majuscule.compiler" not in sys.modules and "torch" not in sys.modules
+"""
+
+
+def test_a_file_with_weights_from_safetensors_gives_the_same_in_another_process(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.numpy")
+    network = peers.NETWORKS["resnet18"]
+    peer, images = network.peer(), network.images(2)
+    safetensors.save_file(peers.program_weights(peer), tmp_path / "resnet18.safetensors")
+    command = [
+        sys.executable, "-m", "majuscule", "compile", str(network.path), "-o", "resnet18.mod",
+        "--weights", "resnet18.safetensors",
+    ]  # fmt: skip
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    numpy.save(tmp_path / "images.npy", images)
+    command = [sys.executable, "-c", CALL, "resnet18.mod", "images.npy", "scores.npy"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    elsewhere = numpy.load(tmp_path / "scores.npy")
+    assert numpy.array_equal(elsewhere, majuscule.load(tmp_path / "resnet18.mod")(images))
+    expected = peers.layer_outputs(peer.double(), images.astype(numpy.float64))
+    _close(elsewhere, expected["scores"], "scores")
