@@ -24,8 +24,8 @@ PER_PROGRAM = 16
 BATCHES = ((1, 3), (2, 5), (4, 1), (2, 1), (3, 7))
 """Batch sizes with which one module is called."""
 
-SLOW_FACTOR = 8
-"""How many times as many cases the tests marked slow compare."""
+SLOW_FACTOR = 2
+"""How many times as many cases there are with those of the tests marked slow."""
 
 
 class Maker(Protocol):
