@@ -17,6 +17,8 @@ from majuscule.dsl.equations import Program, State
 torch = pytest.importorskip("torch")
 nn = torch.nn
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+CROPPING = {"squeezenet1_1"}
+"""Networks whose windows leave out the last row and column of the image, as published."""
 
 
 def source(name: str) -> str:
@@ -190,4 +192,4 @@ def test_every_example_is_right_in_both_spellings(path: Path, mode: str) -> None
     text = path.read_text(encoding="utf-8")
     checked(text, mode)
     assert text.startswith("# "), "an example says first where it comes from"
-    assert not notes(text, "N501")
+    assert bool(notes(text, "N501")) == (path.stem in CROPPING)

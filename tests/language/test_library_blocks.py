@@ -34,9 +34,9 @@ class Weights:
         bias = self.tensor(f"{name}.B") if f"{name}.B" in self.values else None
         return functional.conv2d(x, weight, bias, stride, pad, 1, groups)
 
-    def norm(self, name: str, x: Any) -> Any:
+    def norm(self, name: str, x: Any, epsilon: float = 1e-5) -> Any:
         mean, variance, γ, β = (self.tensor(f"{name}.{part}") for part in ("running_mean", "running_var", "γ", "β"))
-        return functional.batch_norm(x, mean, variance, γ, β)
+        return functional.batch_norm(x, mean, variance, γ, β, eps=epsilon)
 
     def linear(self, name: str, x: Any) -> Any:
         return x @ self.tensor(f"{name}.W") + self.tensor(f"{name}.B")
@@ -54,6 +54,11 @@ def run(call: str, channels: int = 8) -> tuple[Array, Any, Weights]:
 def test_conv_norm() -> None:
     found, x, w = run("ConvNorm(L, filters 4, width 3, stride 2, pad 1, groups 2, activation relu6)")
     close(found, functional.relu6(w.norm("A.norm", w.conv("A.conv", x, 2, 1, 2))).numpy())
+
+
+def test_conv_norm_with_an_epsilon_of_its_own() -> None:
+    found, x, w = run("ConvNorm(L, filters 4, epsilon 0.001)")
+    close(found, torch.relu(w.norm("A.norm", w.conv("A.conv", x, 1, 1), 1e-3)).numpy())
 
 
 @pytest.mark.parametrize("stride", [1, 2])

@@ -31,7 +31,16 @@ PARAMETERS = {
     "alexnet_pytorch": 61_100_840,
     "vgg16": 138_357_544,
     "resnet18": 11_689_512,
+    "resnet50": 25_557_032,
+    "resnext50_32x4d": 25_028_904,
+    "mobilenet_v2": 3_504_872,
+    "squeezenet1_1": 1_235_496,
+    "googlenet": 6_624_904,
+    "densenet121": 7_978_856,
 }
+
+SLOW = {"vgg16": 4, "googlenet": 1, "densenet121": 1}
+"""The batch from which on a network takes too long for every run of the tests."""
 
 
 def test_every_network_is_compared() -> None:
@@ -74,7 +83,7 @@ def subject(name: str) -> Subject:
 @pytest.mark.parametrize(
     ("name", "batch"),
     [
-        pytest.param(name, batch, marks=[pytest.mark.slow] if (name, batch) == ("vgg16", 4) else [])
+        pytest.param(name, batch, marks=[pytest.mark.slow] if SLOW.get(name, 5) <= batch else [])
         for name in PARAMETERS
         for batch in (1, 4)
     ],
