@@ -86,7 +86,7 @@ def compiled(shape: Convolution, target: Target) -> CompiledProgram:
     return compile_graph(Graph.from_program(program), target=target)
 
 
-def runner(shape: Convolution, program: CompiledProgram) -> Callable[[], None]:
+def runner(shape: Convolution, program: CompiledProgram, threads: int) -> Callable[[], None]:
     """A function that runs the convolution once on random numbers."""
     generator = numpy.random.default_rng(0)
     arrays = {
@@ -96,7 +96,8 @@ def runner(shape: Convolution, program: CompiledProgram) -> Callable[[], None]:
         "arena": numpy.zeros(64, numpy.uint8),
     }
     buffers = numpy.array([arrays[entry["name"]].ctypes.data for entry in program.manifest["buffers"]], numpy.int64)
-    sizes, status = numpy.array([1, 0, 0], numpy.int64), numpy.zeros(1, numpy.int32)
+    sizes = numpy.array([1, 0, 0, 0, 1 << 62, threads], numpy.int64)  # batch, seed, step, first, last, threads
+    status = numpy.zeros(1, numpy.int32)
     vectors = [(v.ctypes.data, len(v), 8 * v.itemsize) for v in (buffers, sizes, status)]
     arguments, function = Arguments(vectors), Library(program.library).function("majuscule_run")
     kept = (arrays, buffers, sizes, status)
@@ -151,7 +152,7 @@ def main() -> None:
         start = time.perf_counter()
         program = compiled(shape, target)
         built = time.perf_counter() - start
-        candidates = [runner(shape, program), peer(shape, options.threads)]
+        candidates = [runner(shape, program, options.threads), peer(shape, options.threads)]
         times: list[list[float]] = [[], []]
         for _ in range(ROUNDS):
             for function, found in zip(candidates, times, strict=True):

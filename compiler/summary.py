@@ -188,18 +188,18 @@ def _multiply_adds(operation: Operation) -> Integer:
         if operation.combiner != "sum":
             return Integer.of(0)
         points = math.prod((axis.size for axis in (*operation.domain, *operation.reduction)), start=Integer.of(1))
-        return points * _products(operation.body)
+        return points * product_terms(operation.body)
     if isinstance(operation, Recurrence):
         return (operation.upper - operation.lower) * _sum(_multiply_adds(step.equation) for step in operation.steps)
     return Integer.of(0)
 
 
-def _products(body: Expression) -> int:
+def product_terms(body: Expression) -> int:
     """How many terms of a sum are products of two or more things that are read."""
     if isinstance(body, Apply) and body.operation in ("add", "sub"):
-        return sum(map(_products, body.arguments))
+        return sum(map(product_terms, body.arguments))
     if isinstance(body, Apply) and body.operation in ("neg", "cast"):
-        return _products(body.arguments[0])
+        return product_terms(body.arguments[0])
     return int(len([factor for factor in _factors(body) if reads(factor)]) >= 2)
 
 

@@ -46,7 +46,7 @@ from .errors import (
 from .manifest import check_manifest
 from .tensor_files import map_file, parse_safetensors, safetensors_parts
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _MANIFEST = "manifest.json"
 _WEIGHTS = "weights.safetensors"
@@ -70,8 +70,8 @@ class Artifact:
     """What a file of a compiled module holds.
 
     `manifest` is plain JSON: `name`, `symbols`, `inputs`, `outputs`, `parameters`, `states`,
-    `constants`, `prepared`, `buffers`, `arena`, `requirements`, `checks` and `target` as the
-    compiler states them; a file also has `format`, `versions`, `source_hash`, `members`.
+    `constants`, `prepared`, `buffers`, `arena`, `requirements`, `checks`, `steps` and `target`
+    as the compiler states them; a file also has `format`, `versions`, `source_hash`, `members`.
     `weights` are the values of parameters and state; `sources` the texts by file name.
     """
 

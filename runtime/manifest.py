@@ -14,7 +14,7 @@ from . import sizes
 from .arrays import Array, numpy_dtype
 
 TENSORS = ("inputs", "outputs", "parameters", "states", "constants", "prepared")
-_LISTS = (*TENSORS, "symbols", "buffers", "requirements", "checks")
+_LISTS = (*TENSORS, "symbols", "buffers", "requirements", "checks", "steps")
 _LIST_OF_KIND = {
     "input": "inputs", "output": "outputs", "parameter": "parameters", "state": "states", "constant": "constants",
     "prepared": "prepared",
@@ -56,6 +56,11 @@ def _check(manifest: Any, constants: Mapping[str, Array]) -> None:
         sizes.evaluate(requirement["value"], symbols)
         _require(isinstance(requirement["reason"], str), "a requirement has no reason")
     _require(all(isinstance(check["message"], str) for check in manifest["checks"]), "a check has no message")
+    for step in manifest["steps"]:
+        _require(all(isinstance(step[key], str) for key in ("origin", "kernel", "road")), "a step has no description")
+        _require(
+            all(isinstance(sizes.evaluate(step[key], symbols), int) for key in ("flops", "bytes")), "a step has no size"
+        )
 
 
 def _require(condition: bool, problem: str) -> None:

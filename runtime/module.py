@@ -127,7 +127,7 @@ class Module:
         ]
         plan = self._plan(tuple([array.shape for array in arrays]))
         outputs = self._new_outputs(plan) if out is None else self._given_outputs(out, plan, arrays)
-        executor.run(lambda: program.run(plan, arrays, outputs, seed, step))
+        executor.run(lambda: program.run(plan, arrays, outputs, seed, step, executor.threads))
         return outputs[0] if len(outputs) == 1 else Outputs(self._output_names, outputs)
 
     def _input(self, value: object, name: str, dtype: numpy.dtype[Any]) -> Array:
@@ -239,7 +239,7 @@ class Module:
 
     def _install(self, weights: Mapping[str, Array]) -> None:
         program, executor = self._open()
-        placed: Mapping[str, Array] = executor.run(lambda: program.set_weights(weights))
+        placed: Mapping[str, Array] = executor.run(lambda: program.set_weights(weights, executor.threads))
         self._weights = {name: _read_only(array) for name, array in placed.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:

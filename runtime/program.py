@@ -20,6 +20,9 @@ from .errors import CheckError, OutOfMemory
 from .library import Arguments, Library
 
 RUN, PREPARE = "majuscule_run", "majuscule_prepare"
+_AFTER_SYMBOLS = 5  # seed, step, first, last, threads
+_EVERYTHING = (0, 2**62)
+"""The first action to run and the one to stop before, for all of them."""
 _WEIGHT_KINDS = ("parameter", "state")
 
 
@@ -33,7 +36,7 @@ class Plan:
         self.output_shapes = [
             tuple(sizes.evaluate(size, symbols) for size in entry["shape"]) for entry in manifest["outputs"]
         ]
-        self.arena = sizes.evaluate(manifest["arena"], symbols)
+        self.arena = sizes.evaluate(manifest["arena"], {**symbols, "threads!": 2})
 
 
 class Program:
@@ -50,17 +53,17 @@ class Program:
         self._prepared: Mapping[str, Array] = {}
         self._arena = numpy.empty(0, numpy.uint8)
         self._buffers = numpy.zeros(len(manifest["buffers"]), numpy.int64)
-        self._sizes = numpy.zeros(len(manifest["symbols"]) + 2, numpy.int64)
+        self._sizes = numpy.zeros(len(manifest["symbols"]) + _AFTER_SYMBOLS, numpy.int64)
         self._status = numpy.zeros(len(manifest["checks"]), numpy.int32)
         self._arguments = _arguments(self._buffers, self._sizes, self._status)
         self._input_positions = self._positions("input", manifest["inputs"])
         self._output_positions = self._positions("output", manifest["outputs"])
         self._arena_positions = [i for i, entry in enumerate(manifest["buffers"]) if entry["kind"] == "arena"]
 
-    def set_weights(self, weights: Mapping[str, Array]) -> Mapping[str, Array]:
+    def set_weights(self, weights: Mapping[str, Array], threads: int) -> Mapping[str, Array]:
         """Use these parameters and state, and redo the work that depends on nothing else.
 
-        Gives the arrays in use: the given ones, or copies of those that are not aligned.  If
+        `threads` is the number of threads of the executor.  Gives the arrays in use: the given ones, or copies of those that are not aligned.  If
         it fails, the weights before stay in use.
         """
         placed = {name: _aligned(array) for name, array in weights.items()}
@@ -71,17 +74,28 @@ class Program:
             if entry["kind"] in tables:
                 buffers[position] = address(tables[entry["kind"]][entry["name"]])
         if prepared:
-            self._sizes[:] = [entry["minimum"] for entry in self._manifest["symbols"]] + [0, 0]
+            minimums = [entry["minimum"] for entry in self._manifest["symbols"]]
+            self._sizes[:] = [*minimums, 0, 0, *_EVERYTHING, threads]
             self._library.function(PREPARE)(_arguments(buffers, self._sizes, numpy.zeros_like(self._status)))
         buffers[self._arena_positions] = self._buffers[self._arena_positions]
         self._weights, self._prepared = placed, prepared
         self._buffers[:] = buffers
         return placed
 
-    def run(self, plan: Plan, inputs: Sequence[Array], outputs: Sequence[Array], seed: int, step: int) -> None:
+    def run(
+        self,
+        plan: Plan,
+        inputs: Sequence[Array],
+        outputs: Sequence[Array],
+        seed: int,
+        step: int,
+        threads: int,
+        part: tuple[int, int] = _EVERYTHING,
+    ) -> None:
         """Fill the outputs, row-major arrays of the planned shapes, from the inputs.
 
-        Raises `CheckError`, `ExecutionError` or `OutOfMemory`.
+        `threads` is the number of threads of the executor.  Only those actions run whose places in
+        the manifest's `steps` are in the half-open interval `part`.  Raises `CheckError`, `ExecutionError` or `OutOfMemory`.
         """
         self._reserve(plan.arena)
         buffers = self._buffers
@@ -89,7 +103,7 @@ class Program:
             buffers[position] = address(inputs[index])
         for position, index in self._output_positions:
             buffers[position] = address(outputs[index])
-        self._sizes[:] = [*plan.symbols, _as_int64(seed), _as_int64(step)]
+        self._sizes[:] = [*plan.symbols, _as_int64(seed), _as_int64(step), *part, threads]
         if len(self._status):
             self._status.fill(0)
         self._run(self._arguments)

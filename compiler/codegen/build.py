@@ -23,9 +23,10 @@ import numpy
 from ...dsl.equations import Constant, Input, Parameter, Recurrence, State
 from ...dsl.integers import Integer, Symbol
 from ..graph import Graph, Note
-from . import main_function, nest, roads
+from . import main_function, roads, steps
 from .errors import CompilationFailed
 from .kernel import canonical
+from .lower import lower
 from .memory import Lifetime, plan_memory
 from .plan import Action, Draw, Launch, Loop, Plan, computes_operations, make_plan, touched
 from .roads import random
@@ -66,7 +67,7 @@ class CompiledProgram:
 def compile_graph(graph: Graph, *, target: Target | None = None) -> CompiledProgram:
     """Compile a graph; raises `CompilationFailed` if this machine cannot."""
     target = target or Target.host()
-    plan = make_plan(graph)
+    plan = make_plan(graph, target)
     kernels = _Kernels(plan, target)
     for action in (*plan.prepare, *plan.run):
         kernels.add(action)
@@ -79,7 +80,7 @@ def compile_graph(graph: Graph, *, target: Target | None = None) -> CompiledProg
     ]
     modules = (*kernels.modules, _module(mains))
     library = _link(modules, target)
-    manifest = _manifest(graph, plan, symbols, arena, buffers, kernels.messages, target)
+    manifest = _manifest(graph, plan, symbols, arena, buffers, kernels, target)
     return CompiledProgram(library, manifest, _constants(graph, plan), tuple(kernels.notes), modules, target)
 
 
@@ -98,6 +99,7 @@ class _Kernels:
         self._symbols: dict[int, str] = {}
         self._first_checks: dict[int, int] = {}
         self._random: dict[str, str] = {}
+        self._roads: dict[int, str] = {}
         self._known: dict[str, tuple[str, list[str], Road]] = {}
         self._launches: list[Launch] = []
 
@@ -115,13 +117,17 @@ class _Kernels:
         """What the main function needs of them."""
         return main_function.Linked(self._symbols, self._first_checks, self._random)
 
+    def steps(self, actions: Sequence[Action]) -> list[dict[str, Any]]:
+        """What the manifest tells of actions."""
+        return [steps.describe(self._plan, action, self.linked(), self._roads) for action in actions]
+
     def _launch(self, launch: Launch) -> None:
         kernel, tensors = canonical(launch.kernel)
         key = repr(kernel)
         if key not in self._known:
             name = f"majuscule_kernel_{len(self._known)}"
             road = roads.choose(kernel, self._target)
-            function, checks = nest.lower(kernel, road, name)
+            function, checks = lower(kernel, road, name)
             self.modules.append(_module([function]))
             self._known[key] = name, checks, road
         name, checks, taken = self._known[key]
@@ -138,7 +144,8 @@ class _Kernels:
             )
         axes = (*launch.kernel.domain, *launch.kernel.reduction)
         names = {f"i{position}": axis.name for position, axis in enumerate(axes)}
-        self.notes.append(Note("codegen", launch.origin, f"{taken.describe(names)} ({name})"))
+        self._roads[id(launch)] = taken.describe(names)
+        self.notes.append(Note("codegen", launch.origin, f"{self._roads[id(launch)]} ({name})"))
 
     def _draw(self, draw: Draw) -> None:
         dtype = self._plan.buffers[draw.result].dtype
@@ -214,7 +221,7 @@ def _manifest(
     symbols: Sequence[Symbol],
     arena: Integer,
     buffers: list[dict[str, str]],
-    messages: list[str],
+    kernels: _Kernels,
     target: Target,
 ) -> dict[str, Any]:
     """Everything that the runtime needs to know, as JSON values."""
@@ -249,7 +256,8 @@ def _manifest(
         "buffers": buffers,
         "arena": encode_size(arena),
         "requirements": [{"value": encode_size(r.value), "reason": r.reason} for r in program.requirements if main],
-        "checks": [{"message": message} for message in messages],
+        "checks": [{"message": message} for message in kernels.messages],
+        "steps": kernels.steps(plan.run),
         "updates": dict(program.updates) if main else {},
     }
 

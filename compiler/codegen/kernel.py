@@ -25,6 +25,7 @@ from ...dsl.equations import (
     walk,
 )
 from ...dsl.integers import ONE, ZERO, Atom, Element, Index, Integer, Range, Symbol, bounds, is_nonnegative
+from .winograd import WeightTransform, Winograd
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,9 @@ class Kernel:
 
     `ranges` are the ranges of indices that enclosing loops bind (the time of a recurrence).
     `tensors` are the operands in the order of the kernel's parameters.
+
+    A kernel with an `algorithm` is a step of it rather than what its body says, and has
+    `scratch` bytes of memory to itself while it runs.
     """
 
     domain: tuple[Axis, ...]
@@ -71,6 +75,8 @@ class Kernel:
     output: Stored
     tensors: Mapping[str, Stored]
     ranges: Mapping[str, Range]
+    algorithm: Winograd | WeightTransform | None = None
+    scratch: Integer = ZERO
 
     def expressions(self) -> list[Expression]:
         """Body, guard and stages."""
@@ -101,7 +107,7 @@ class Kernel:
 
     def integers(self) -> list[Integer]:
         """Every integer expression in the kernel."""
-        found = [self.offset, *(axis.size for axis in (*self.domain, *self.reduction))]
+        found = [self.offset, self.scratch, *(axis.size for axis in (*self.domain, *self.reduction))]
         for expression in self.expressions():
             for node in walk(expression):
                 if isinstance(node, Read):
@@ -151,12 +157,14 @@ def make_kernel(
     output: Stored,
     target: tuple[Integer, ...] | None = None,
     ranges: Mapping[str, Range] | None = None,
+    merge: bool = True,
 ) -> Kernel:
     """The kernel of an equation and the element-wise equations that follow it.
 
     Each equation of `chain` but the first has the domain of the first, under names of its
     own, and reads the one before at its own element; `target`
     are the subscripts in `output` for the domain of the last (its own element if None).
+    Axes that can be walked as one are, unless `merge` is false.
     """
     name, root = chain[0]
     names = [axis.name for axis in root.domain]
@@ -187,7 +195,8 @@ def make_kernel(
         dict(ranges or {}),
     )
     used = dict.fromkeys(read.tensor for read in kernel.reads())
-    return _merged(replace(kernel, tensors={name: tensors[name] for name in used}))
+    kernel = replace(kernel, tensors={name: tensors[name] for name in used})
+    return _merged(kernel) if merge else kernel
 
 
 def _substituted(expression: Expression, values: Mapping[Atom, Integer]) -> Expression:
@@ -355,5 +364,9 @@ def canonical(kernel: Kernel) -> tuple[Kernel, dict[str, str]]:
         ranges={
             indices[name]: (integer(low), integer(high)) for name, (low, high) in kernel.ranges.items() if name in free
         },
+        algorithm=replace(algorithm, threads=integer(algorithm.threads))
+        if isinstance(algorithm := kernel.algorithm, Winograd)
+        else algorithm,
+        scratch=integer(kernel.scratch),
     )
     return result, tensors

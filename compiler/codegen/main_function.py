@@ -4,8 +4,13 @@
 `majuscule_prepare(buffers: int64[n], sizes: int64[m], status: int32[k])`
 
 `buffers` are the addresses of all buffers in the order of the manifest, `sizes` the values
-of the run-time symbols in the order of the manifest followed by seed and step, `status`
-one flag per check of the manifest, set to 1 where the check failed and never cleared.
+of the run-time symbols in the order of the manifest followed by seed, step, first, last
+and threads, `status` one flag per check of the manifest, set to 1 where the check failed
+and never cleared.
+
+Only those actions run whose place in the plan, from 0 on, is at least `first` and less
+than `last`, so that a profiler can run one after the other; a loop of a recurrence is one
+action.  `threads` is the number of threads that parallel loops run on.
 `majuscule_prepare` runs once after the weights are known and fills the buffers of kind
 "prepared"; it may be given any sizes.
 """
@@ -23,6 +28,10 @@ from ...dsl.integers import Atom, FloorDiv, Index, Integer, Symbol, is_nonnegati
 from .plan import Action, Draw, Launch, Loop, Plan
 from .statements import Block, integer
 from .storage import memory_dtype
+from .winograd import THREADS
+
+AFTER_SYMBOLS = ("seed", "step", "first", "last", "threads")
+"""What `sizes` holds after the values of the symbols."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ def lower(
     body = Block()
     writer = _Writer(plan, symbols, addresses, linked, *parameters)
     writer.begin(body)
-    writer.actions(body, actions)
+    writer.chosen(body, actions)
     return PrimFunc(parameters, body.statement(), ret_type=PrimType("void")).with_attr("global_symbol", name)
 
 
@@ -77,12 +86,22 @@ class _Writer:
         self.values: dict[Atom, Expr] = {}
 
     def begin(self, block: Block) -> None:
-        """Name the run-time sizes, the seed and the step."""
+        """Name the run-time sizes, and the numbers that follow them."""
         for position, symbol in enumerate(self.symbols):
             self.values[symbol] = block.bind(symbol.name, BufferLoad(self.sizes, [integer(position)]))
-        count = len(self.symbols)
-        self.seed = block.bind("seed", BufferLoad(self.sizes, [integer(count)]))
-        self.step = block.bind("step", BufferLoad(self.sizes, [integer(count + 1)]))
+        self.seed, self.step, self.first, self.last, threads = (
+            block.bind(name, BufferLoad(self.sizes, [integer(position)]))
+            for position, name in enumerate(AFTER_SYMBOLS, len(self.symbols))
+        )
+        self.values[THREADS] = threads
+
+    def chosen(self, block: Block, actions: Sequence[Action]) -> None:
+        """Those of the actions, one after the other, that the caller asks for."""
+        for position, action in enumerate(actions):
+            inside = block.child()
+            self.actions(inside, [action])
+            asked = tirx.And(tirx.LE(self.first, integer(position)), tirx.LT(integer(position), self.last))
+            block.branch(asked, inside)
 
     def actions(self, block: Block, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -97,6 +116,8 @@ class _Writer:
         symbols, free = launch.kernel.free()
         arguments = [self._address(block, name) for name in launch.operands]
         arguments.append(self._address(block, launch.result))
+        if launch.scratch is not None:
+            arguments.append(self._address(block, launch.scratch))
         arguments += [self.values[symbol] for symbol in symbols]
         arguments += [self.values[Index(index)] for index in free]
         first = self.linked.checks.get(id(launch), 0)

@@ -18,63 +18,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tvm import tirx
-from tvm.ir import Expr, PrimType
-from tvm.tirx import PrimFunc
+from tvm.ir import Expr
 
 from ...dsl.equations import Apply, Expression, reads, walk
-from ...dsl.integers import Integer, is_nonnegative
+from ...dsl.integers import Integer
 from .combiners import Accumulator
 from .expressions import Lowering, Point, depends
 from .kernel import Kernel
-from .schedule import Piece, Road, Schedule, cut
-from .statements import PARALLEL, SERIAL, Block, all_of, array_at, integer, lanes_of, pointer
-from .storage import memory_dtype, store
-from .streaming import Stream
-
-
-def lower(kernel: Kernel, road: Road, name: str) -> tuple[PrimFunc, list[str]]:
-    """A function of the operands' addresses, the output's, the sizes and the status; and its checks."""
-    body = Block()
-    parameters = []
-    arrays = {}
-    for tensor, stored in kernel.tensors.items():
-        address = pointer(f"{tensor}_address", memory_dtype(stored.dtype))
-        parameters.append(address)
-        arrays[tensor] = array_at(body, address, memory_dtype(stored.dtype), tensor)
-    result = pointer("output_address", memory_dtype(kernel.output.dtype))
-    output = array_at(body, result, memory_dtype(kernel.output.dtype), "output")
-    symbols, free = kernel.free()
-    sizes = {symbol: tirx.Var(symbol.name, "int64") for symbol in symbols}
-    outer = {index: tirx.Var(index, "int64") for index in free}
-    flags = pointer("status_address", "int32")
-    status = array_at(body, flags, "int32", "status")
-    lowering = Lowering(kernel, arrays, sizes, status)
-    lowering.indices.update(outer)
-    _variants(kernel, road.variants, lowering, output, body)
-    function = PrimFunc(
-        [*parameters, result, *sizes.values(), *outer.values(), flags], body.statement(), ret_type=PrimType("int32")
-    )
-    return function.with_attr("global_symbol", name), lowering.checks
-
-
-def _variants(
-    kernel: Kernel,
-    variants: Sequence[tuple[Integer | None, Schedule]],
-    lowering: Lowering,
-    output: tirx.Var,
-    block: Block,
-) -> None:
-    """The loops of the first variant whose condition holds."""
-    (condition, schedule), *others = variants
-    if condition is not None and is_nonnegative(condition):
-        condition = None  # every size that a call may have is large enough
-    then = block if condition is None else block.child()
-    emitter = Stream if schedule.stretch else _Nest
-    emitter(kernel, schedule, lowering, output).emit(then)
-    if condition is not None:
-        otherwise = block.child()
-        _variants(kernel, others, lowering, output, otherwise)
-        block.branch(tirx.GE(lowering.size(condition), integer(0)), then, otherwise)
+from .schedule import Piece, Schedule, cut
+from .statements import PARALLEL, SERIAL, Block, all_of, lanes_of
+from .storage import store
 
 
 @dataclass(frozen=True)
@@ -89,7 +42,9 @@ class _Element:
     wide: Accumulator | None
 
 
-class _Nest:
+class Nest:
+    """Writes a kernel by one schedule."""
+
     def __init__(self, kernel: Kernel, schedule: Schedule, lowering: Lowering, output: tirx.Var) -> None:
         self.kernel = kernel
         self.schedule = schedule

@@ -8,14 +8,17 @@ when the module is loaded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...dsl.equations import (
+    Apply,
     Axis,
     Carry,
     Constant,
     Equation,
+    Expression,
     Input,
     Parameter,
     Partial,
@@ -27,41 +30,62 @@ from ...dsl.equations import (
     State,
     Step,
     equation_reads,
+    reads,
 )
 from ...dsl.integers import Index, Integer, Range
-from ..dependence import weight_only
+from ..dependence import data_free, weight_only
 from ..graph import Graph
 from ..groups import Group, plan_groups
+from . import work
 from .kernel import Kernel, Stored, make_kernel
+from .roads import winograd
+from .storage import BYTES
+from .target import Target
+from .winograd import Roles, WeightTransform, Winograd, bounded, inlined, roles
+from .winograd_nest import scratch_size
 
 
 @dataclass(frozen=True)
 class Launch:
-    """Run a kernel on buffers: `operands` in the order of its tensors, `result`; `origin` is the tensor it makes."""
+    """Run a kernel on buffers: `operands` in the order of its tensors, `result`, and working memory if it needs any.
+
+    `origin` is the tensor it makes.
+    """
 
     kernel: Kernel
     operands: tuple[str, ...]
     result: str
     origin: str
+    scratch: str | None = None
+
+    def flops(self) -> Integer:
+        """Arithmetic operations (see `work`)."""
+        return work.operations(self.kernel)
+
+    def bytes_moved(self) -> Integer:
+        """Bytes of operands and result (see `work`)."""
+        return work.bytes_moved(self.kernel)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Fill a buffer with random numbers."""
+    """Fill a buffer with random numbers; `origin` is the tensor it makes."""
 
     result: str
     stream: int
+    origin: str
 
 
 @dataclass(frozen=True)
 class Loop:
-    """Actions repeated for `index` in `lower..upper`, downwards if `reverse`."""
+    """Actions repeated for `index` in `lower..upper`, downwards if `reverse`; `origin` is the recurrence."""
 
     index: str
     lower: Integer
     upper: Integer
     reverse: bool
     actions: tuple[Action, ...]
+    origin: str
 
 
 Action = Launch | Draw | Loop
@@ -84,7 +108,7 @@ class Plan:
 def touched(action: Action) -> list[str]:
     """Names of all buffers that an action reads or writes."""
     if isinstance(action, Launch):
-        return [*action.operands, action.result]
+        return [*action.operands, action.result, *([] if action.scratch is None else [action.scratch])]
     if isinstance(action, Draw):
         return [action.result]
     return [name for inner in action.actions for name in touched(inner)]
@@ -95,14 +119,15 @@ def computes_operations(graph: Graph) -> bool:
     return not graph.roots or any(root in graph.program.operations for root in graph.roots)
 
 
-def make_plan(graph: Graph) -> Plan:
-    """The plan of a graph whose passes are done."""
-    return _Planner(graph).plan()
+def make_plan(graph: Graph, target: Target, *, exact: bool = False) -> Plan:
+    """The plan of a graph whose passes are done; `exact` leaves out algorithms that round otherwise."""
+    return _Planner(graph, target, exact).plan()
 
 
 class _Planner:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, target: Target, exact: bool) -> None:
         self.graph = graph
+        self.target = target
         self.groups = plan_groups(graph)
         self.plan_ = Plan()
         self.home: dict[str, str] = {}  # tensor -> buffer
@@ -112,12 +137,16 @@ class _Planner:
         self.once = weight_only(graph) if fixed else set()
         self.written: dict[str, tuple[str, tuple[Integer, ...]]] = {}  # tensor -> partial and subscripts
         self.outputs = {root: graph.resolve(root) for root in graph.roots}
+        self.fixed = data_free(graph) if fixed else set()
+        self.tiled = {} if exact else self._choose_tiled()
+        self.absorbed = self._absorbed()
 
     def plan(self) -> Plan:
         self._place_outputs()
         self._place_pieces()
         for group in self.groups:
-            self._group(group)
+            if group.result not in self.absorbed:
+                self._group(group)
         for root, name in self.outputs.items():
             if self._home_of(name) != f"output {root}":
                 self._copy_output(root, name)
@@ -194,6 +223,94 @@ class _Planner:
         kernel = make_kernel([(root, equation)], {name: flat}, flat)
         self.plan_.run.append(self._launch(kernel, f"output {root}", root))
 
+    # -- Winograd's algorithm ------------------------------------------------------------
+
+    def _choose_tiled(self) -> dict[str, tuple[Roles, Winograd]]:
+        """The equations that are computed by Winograd's algorithm, by name."""
+        found = {}
+        for group in self.groups:
+            operation = self.graph.operation(group.root)
+            if not isinstance(operation, Equation) or group.result in self.once:
+                continue
+            parts = roles(operation)
+            if parts is not None and parts.weight.tensor in self.fixed:
+                parts = self._with_padding(parts)
+                spec = winograd.choose(operation, parts, self.target)
+                if spec is not None:
+                    found[group.root] = parts, spec
+        return found
+
+    def _with_padding(self, parts: Roles) -> Roles:
+        """The roles with what the data read put in its place, where that is a padding or another choice."""
+        if isinstance(parts.data, Read):
+            source = self.graph.operation(parts.data.tensor)
+            if isinstance(source, Equation) and source.combiner is None and _selects(source.body):
+                return replace(parts, data=inlined(parts.data, parts.data.tensor, source))
+        return parts
+
+    def _absorbed(self) -> set[str]:
+        """Paddings that nobody needs as tensors, since all their readers pad by themselves."""
+        found = set()
+        for name in self.graph:
+            operation = self.graph.operation(name)
+            if isinstance(operation, Equation) and operation.combiner is None and name not in self.outputs.values():
+                readers = self.graph.consumers(name)
+                if readers and all(r in self.tiled and name not in _tensors(self.tiled[r][0].data) for r in readers):
+                    found.add(name)
+        return found
+
+    def _tiled(
+        self,
+        group: Group,
+        chain: Sequence[tuple[str, Equation]],
+        output: Stored,
+        target: tuple[Integer, ...] | None,
+        home: str,
+    ) -> Launch:
+        """The main launch of Winograd's algorithm; the transform of the weights is done at load."""
+        parts, spec = self.tiled[group.root]
+        name, root = chain[0]
+        sizes = {axis.name: axis.size.constant or 0 for axis in (*root.domain, *root.reduction)}
+        data = parts.data
+        for (index, window), m in zip(parts.windows, spec.tiles, strict=True):
+            if sizes[index] % m:
+                data = bounded(data, index, window, sizes[index] + sizes[window] - 2)
+        weights = self._transformed_weights(root, parts, spec)
+        chain = [(name, replace(root, body=data)), *chain[1:]]
+        kernel = make_kernel(chain, self._tensors(chain), output, target, merge=False)
+        scratch = f"arena {group.result} scratch"
+        count = Integer.of(scratch_size(kernel, spec)) * (spec.threads if spec.private else 1)
+        kernel = replace(
+            kernel,
+            tensors={**kernel.tensors, weights: self.plan_.buffers[weights]},
+            algorithm=spec,
+            scratch=count * BYTES["float32"],
+        )
+        self._buffer(scratch, Stored((count,), "float32"), "arena")
+        operands = (*map(self._home_of, list(kernel.tensors)[:-1]), weights)
+        return Launch(kernel, operands, home, group.result, scratch)
+
+    def _transformed_weights(self, root: Equation, parts: Roles, spec: Winograd) -> str:
+        """The buffer of a weight's transform, which is made at load."""
+        source = parts.weight.tensor
+        tiles = "x".join(map(str, spec.tiles))
+        name = f"{source} for tiles of {tiles}, {', '.join(map(str, parts.weight.subscripts))}, {spec.width}"
+        if name in self.plan_.buffers:
+            return name
+        axes = {axis.name: axis for axis in (*root.domain, *root.reduction)}
+        windows = tuple(axes[window] for _, window in parts.windows)
+        domain = axes[parts.contracted], axes[parts.free]
+        points = spec.points(tuple(axis.size.constant or 0 for axis in windows))
+        size = domain[0].size * domain[1].size * math.prod(points)
+        equation = Equation(domain, parts.weight, "float32", windows, "sum")
+        output = Stored((size,), "float32")
+        kernel = make_kernel([(source, equation)], {source: self._stored(source)}, output, (Integer(()),), merge=False)
+        transform = WeightTransform(tuple(range(len(windows))), 0, 1, spec.tiles, spec.width, spec.lanes)
+        self._buffer(name, output, "prepared")
+        launch = Launch(replace(kernel, algorithm=transform), (self._home_of(source),), name, source)
+        self.plan_.prepare.append(launch)
+        return name
+
     # -- actions -------------------------------------------------------------------------
 
     def _group(self, group: Group) -> None:
@@ -206,7 +323,7 @@ class _Planner:
             sources = [piece for piece in operation.pieces if piece.source not in self.written]
             actions += [self._piece(piece, home, self._stored(group.root), group.root) for piece in sources]
         elif isinstance(operation, Random):
-            actions.append(Draw(self._home_of(group.root), operation.stream))
+            actions.append(Draw(self._home_of(group.root), operation.stream, group.root))
         elif isinstance(operation, Recurrence):
             actions += self._recurrence(group.root, operation)
         elif not isinstance(operation, Carry):
@@ -218,14 +335,17 @@ class _Planner:
             operation = self.graph.operation(name)
             assert isinstance(operation, Equation)
             chain.append((name, operation))
+        output, target, home = self._stored(group.result), None, ""
         if group.result in self.written:
-            partial, target = self.written[group.result]
-            names = {axis.name: axis for axis in chain[-1][1].domain}
-            subscripts = tuple(_renamed(value, tuple(names)) for value in target)
-            kernel = make_kernel(chain, self._tensors(chain), self._stored(partial), subscripts)
-            return self._launch(kernel, self._home_of(partial), group.result)
-        kernel = make_kernel(chain, self._tensors(chain), self._stored(group.result))
-        return self._launch(kernel, self._home_of(group.result), group.result)
+            partial, places = self.written[group.result]
+            names = tuple(axis.name for axis in chain[-1][1].domain)
+            target = tuple(_renamed(value, names) for value in places)
+            output, home = self._stored(partial), self._home_of(partial)
+        home = home or self._home_of(group.result)
+        if group.root in self.tiled:
+            return self._tiled(group, chain, output, target, home)
+        kernel = make_kernel(chain, self._tensors(chain), output, target)
+        return self._launch(kernel, home, group.result)
 
     def _tensors(self, chain: Sequence[tuple[str, Equation]]) -> dict[str, Stored]:
         inner = {name for name, _ in chain}
@@ -267,7 +387,8 @@ class _Planner:
             actions += [self._piece(p, local[carried.name], stored[carried.name], carried.name) for p in carried.starts]
         ranges = {recurrence.index: (recurrence.lower, recurrence.upper)}
         inside = [self._step(name, step, local, stored, ranges) for step in recurrence.steps]
-        actions.append(Loop(recurrence.index, recurrence.lower, recurrence.upper, recurrence.reverse, tuple(inside)))
+        index, lower, upper = recurrence.index, recurrence.lower, recurrence.upper
+        actions.append(Loop(index, lower, upper, recurrence.reverse, tuple(inside), name))
         return actions
 
     def _kind(self, name: str) -> str:
@@ -284,6 +405,15 @@ class _Planner:
             local[step.name] = self._buffer(f"arena {name} {step.name}", stored[step.name], self._kind(name))
         kernel = make_kernel([(step.name, step.equation)], tensors, stored[step.name], step.target, ranges)
         return self._launch(kernel, local[step.name], step.name, local)
+
+
+def _selects(expression: Expression) -> bool:
+    """Whether an expression is a choice that does not depend on data, such as a padding."""
+    return isinstance(expression, Apply) and expression.operation == "select" and not reads(expression.arguments[0])
+
+
+def _tensors(expression: Expression) -> set[str]:
+    return {read.tensor for read in reads(expression)}
 
 
 def _covers(piece: Piece, source: Stored) -> bool:

@@ -52,10 +52,13 @@ class Road:
     """
 
     name: str
-    variants: tuple[tuple[Integer | None, Schedule], ...]
+    variants: tuple[tuple[Integer | None, Schedule], ...] = ()
+    details: str = ""
 
     def describe(self, names: Mapping[str, str]) -> str:
         """The road and its schedules in words, with the indices called as in `names`."""
+        if not self.variants:
+            return f"{self.name}: {self.details}"
         return f"{self.name}: " + "; or ".join(schedule.describe(names) for _, schedule in self.variants)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from ..kernel import Kernel
 from ..schedule import Road
 from ..target import Target
-from . import contraction, elementwise, reduction
+from . import contraction, elementwise, reduction, winograd
 
 
 def choose(kernel: Kernel, target: Target) -> Road:
     """The road that a kernel takes."""
+    if kernel.algorithm is not None:
+        return winograd.road(kernel)
     if kernel.combiner is None:
         return Road("elementwise", ((None, elementwise.schedule(kernel, target)),))
     found = contraction.road(kernel, target)

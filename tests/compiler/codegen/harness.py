@@ -157,7 +157,7 @@ class Runner:
                 array = numpy.ascontiguousarray(array)
             kept.append(array)
             addresses.append(array.ctypes.data)
-        sizes = [symbols[entry["name"]] for entry in manifest["symbols"]] + [seed, step]
+        sizes = [symbols[entry["name"]] for entry in manifest["symbols"]] + [seed, step, 0, 1 << 62, 1]
         status = numpy.zeros(max(len(manifest["checks"]), 1), numpy.int32)
         vectors = [numpy.array(addresses, numpy.int64), numpy.array(sizes, numpy.int64), status]
         for function in ("majuscule_prepare", "majuscule_run"):
