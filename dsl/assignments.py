@@ -217,13 +217,18 @@ class Assignments(Lookup):
             raise error(
                 "E613", node.place, f"{name} names a bundle of parameters (its stem is Φ) and cannot be defined"
             )
+        self.refuse_taken(node, scope)
+        return name
+
+    def refuse_taken(self, node: syntax.Name, scope: Scope) -> None:
+        """Refuse a name that has a definition already."""
+        name = self.spell(node, scope)
         home = scope.home if node.member is not None or is_member(name, scope) else scope
         old = home.names.get(name)
         if old is None and scope is not scope.home and isinstance(scope.home.names.get(name), TensorValue):
             old = scope.home.names.get(name)
         if old is not None and not isinstance(old, (Broken, BuiltinValue)):
             raise self._defined_twice(name, node.place, scope)
-        return name
 
     def _defined_twice(self, name: str, place: Place, scope: Scope) -> Mistake:
         first = scope.place_of(name)

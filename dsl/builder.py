@@ -37,6 +37,8 @@ class Builder:
         self.statements: list[Statement] = []
         self.deductions: list[Deduction] = []
         self.places: dict[str, Place] = {}
+        self.calls: dict[str, Place | None] = {}
+        """Operation -> the call in the main program that made it."""
         self.axes: dict[str, tuple[str | None, ...]] = {}
         self.diagnostics: list[Diagnostic] = []
         self.sources: dict[str, str] = {}
@@ -67,6 +69,7 @@ class Builder:
         table = self.initializers if initializer else self.operations
         table[name] = operation
         self.places[name] = place
+        self.calls[name] = self.outermost_call()
         return name
 
     def stream(self, name: str) -> int:

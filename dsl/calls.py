@@ -58,6 +58,22 @@ def _peel(node: syntax.Expr, keywords: tuple[str, ...]) -> tuple[str, syntax.Exp
     return None
 
 
+_OTHER_KEYWORDS = {
+    "kernel_size": "width", "kernel": "width", "size": "width", "window": "width", "pool_size": "width",
+    "padding": "pad", "strides": "stride", "dilation_rate": "dilation", "out_channels": "filters",
+    "channels": "filters", "out_features": "units", "num_heads": "heads", "hidden_size": "units",
+    "use_bias": "bias", "padding_mode": "mode", "eps": "epsilon", "p": "rate", "negative_slope": "slope",
+    "ceil_mode": "ceil", "output_padding": "outpad",
+}  # fmt: skip
+"""What arguments are called elsewhere."""
+
+
+def other_keyword(keyword: str, keywords: list[str]) -> str | None:
+    """The keyword among `keywords` for what other libraries call `keyword`."""
+    meant = _OTHER_KEYWORDS.get(keyword)
+    return meant if meant in keywords else None
+
+
 def _is_keyword(name: syntax.Name, keywords: tuple[str, ...]) -> bool:
     return name.member is None and name.name in keywords
 
@@ -101,6 +117,7 @@ class LayerCall:
             if keyword is not None:
                 self._bind_keyword(keyword, value, argument)
                 continue
+            self._refuse_keyword(argument)
             bundle = self._as_bundle(value)
             if bundle is not None:
                 bundles.append(bundle)
@@ -170,9 +187,23 @@ class LayerCall:
             tensor = self.elaborator.tensor_argument(wrapped, self.caller, self.translator, f"{self.hint}.{keyword}")
             self._set_value(parameter, tensor, value.place)
 
+    def _refuse_keyword(self, argument: syntax.Argument) -> None:
+        """Refuse `kernel 3`, which is no product if nothing is called kernel."""
+        node = argument.value
+        name = node.left if isinstance(node, syntax.Binary) and node.juxtaposed else None
+        if isinstance(node, syntax.Call):
+            name = node.function
+        if not isinstance(name, syntax.Name) or name.member is not None:
+            return
+        if self.caller.find(name.name) is not None or self.elaborator.library(name.name) is not None:
+            return
+        keywords = [p.keyword for p in self.definition.parameters if p.kind == "value"]
+        if isinstance(node, syntax.Binary) or other_keyword(name.name, keywords) is not None:
+            raise self._no_keyword(name.name, replace(argument, name=name))
+
     def _no_keyword(self, keyword: str, argument: syntax.Argument) -> Exception:
         names = [p.keyword for p in self.definition.parameters]
-        meant = nearest(keyword, names)
+        meant = other_keyword(keyword, names) or nearest(keyword, names)
         place = argument.name.place if argument.name is not None else argument.place
         return error(
             "E503", place, f"{self.definition.name} has no argument named {keyword}",

@@ -118,6 +118,8 @@ class Evaluator:
             value = self.elaborator.library(name)
         if value is None:
             if self.words and node.member is None:
+                if name in ("True", "False", "None"):
+                    raise self.elaborator.unknown_name(name, node.place, self.scope)
                 return Word(name)
             raise NotConstant
         if isinstance(value, Integer):

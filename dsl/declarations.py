@@ -67,6 +67,12 @@ class Declarations(Assignments):
     def _input_size(self, size: syntax.Expr, scope: Scope) -> Integer:
         if isinstance(size, syntax.Name) and scope.find(size.name) is None and is_capital(size.name):
             return self._symbol(size.name)
+        if isinstance(size, syntax.Name) and scope.find(size.name) is None and not is_capital(size.name):
+            raise error(
+                "E202", size.place, f"{size.name} is not defined",
+                notes=["the batch is not written: every input has it as its first axis",
+                       "a size that is open until the program runs is a capital letter, as in `Given x[T, 3]`"],
+            )  # fmt: skip
         value = self.size_expression(size, scope)
         if value.constant is not None and value.constant < 1:
             raise error("E604", size.place, f"an axis of an input cannot have size {value.constant}")
@@ -79,6 +85,7 @@ class Declarations(Assignments):
 
     def _param(self, statement: syntax.Param, scope: Scope) -> None:
         bundle = scope.home.bundle
+        self.refuse_taken(statement.name, scope)
         local = self._declared_name(statement.name, scope)
         shape = tuple(self.declared_size(size, scope) for size in statement.sizes)
         dtype = self.dtype(statement.dtype) or "float32"
@@ -127,6 +134,7 @@ class Declarations(Assignments):
 
     def _statedeclaration(self, statement: syntax.StateDeclaration, scope: Scope) -> None:
         bundle = scope.home.bundle
+        self.refuse_taken(statement.name, scope)
         local = self._declared_name(statement.name, scope)
         shape = tuple(self.declared_size(size, scope) for size in statement.sizes)
         dtype = self.dtype(statement.dtype) or "float32"

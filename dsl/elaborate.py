@@ -8,6 +8,7 @@ its statement only, so that several can be reported at once.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ from .initializers import add_initials
 from .integers import Integer
 from .library_index import standard_library
 from .names import index_name
-from .parser import parse
+from .parser import parse, plain_text
 from .ranges import undetermined
 from .translate import AbandonStatement
 from .values import (
@@ -42,13 +43,15 @@ from .declarations import Declarations
 
 _FIRST_NAME = re.compile(r"\s*(?:(?:[Gg]iven|param|state|layer|function|for)\s)?\s*([^\W\d][\w']*)")
 MAXIMUM_ITERATIONS = 10_000
+MAXIMUM_ELEMENTS = 1_000_000_000_000
+"""Of one tensor, without axes that are open until the program runs."""
 
 
 def elaborate(text: str, name: str, *, mode: str, folder: Path | None) -> CheckResult:
     """Check a whole text; never raises for a wrong program."""
     from .front_end import CheckResult
 
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    text = plain_text(text)
     elaborator = Elaborator(name, mode, text, folder)
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, 6000))
@@ -111,6 +114,17 @@ class Elaborator(Declarations):
                 unknown = self.builder.resolve(size).unknowns()
                 if unknown:
                     raise undetermined(next(iter(unknown)).hint, self.builder.places[name])
+            self._refuse_huge(name, getattr(operation, "shape", ()))
+
+    def _refuse_huge(self, name: str, shape: tuple[Integer, ...]) -> None:
+        sizes = [self.builder.resolve(size).constant for size in shape]
+        elements = math.prod(size for size in sizes if size is not None)
+        if elements > MAXIMUM_ELEMENTS:
+            raise error(
+                "E620", self.builder.calls[name] or self.builder.places[name],
+                f"{name} would have {elements:,} elements" + (" for each sample" if None in sizes else ""),
+                notes=[f"a tensor has at most {MAXIMUM_ELEMENTS:,}"],
+            )  # fmt: skip
 
     def _choose_outputs(self) -> None:
         if self.named_outputs is not None:

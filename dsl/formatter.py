@@ -17,7 +17,7 @@ from typing import Any
 from lark import Token
 
 from .diagnostics import SourceErrors, display_width
-from .parser import Chunk, chunk_tokens, chunks, parse, parse_chunk
+from .parser import Chunk, chunk_tokens, chunks, parse, parse_chunk, plain_text
 from .spacing import Piece, flatten, space
 from .spelling import names_not_indices, respell, without_spelling
 
@@ -57,7 +57,7 @@ def format_text(text: str, *, ascii: bool | None = None, name: str = "<text>") -
     parsed = parse(text, name)
     if parsed.problems:
         raise SourceErrors(parsed.problems, {name: text})
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    text = plain_text(text)
     not_indices = names_not_indices(parsed.statements)
     rows: dict[int, _Row] = {}
     for chunk in chunks(text, name)[0]:

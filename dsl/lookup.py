@@ -12,7 +12,7 @@ from .diagnostics import Fix, Mistake, error, nearest
 from .equations import DTYPES, Axis, Equation, Place, Read
 from .integers import Integer
 from .library_index import SourceIndex, library_names, standard_library
-from .names import index_name, is_bundle, is_capital
+from .names import index_name, is_bundle, is_capital, skeleton
 from .translate import AbandonStatement, Result, Translator
 from .values import (
     Broken,
@@ -92,6 +92,13 @@ class Lookup(Context):
         functions = [
             n for n in scope.all_names() if isinstance(scope.find(n), (LayerValue, FunctionValue, BuiltinValue))
         ]
+        if name in _REDUCERS:
+            sign = _REDUCERS[name]
+            return error(
+                "E501", place, f"{name} goes over an axis, which must be named",
+                notes=[f"write `{sign}[i](…)` with the index, or several, that it goes over; "
+                       f"or as on the slides, `{sign}_{{i}} …`, which reaches to the end of the term"],
+            )  # fmt: skip
         meant = nearest(name, [*functions, *library_names()])
         return error(
             "E501", place, f"there is no layer or function named {name}",
@@ -115,7 +122,14 @@ class Lookup(Context):
                                f"needs arguments in parentheses",
                 notes=[f"write `{name}(…)`, with what it is applied to between the parentheses"],
             )  # fmt: skip
-        meant = nearest(name, [n for n in scope.all_names() if n not in self.root.names])
+        if name in _OTHER_WORDS:
+            word = _OTHER_WORDS[name]
+            return error("E202", place, f"{name} is not defined", fix=Fix(place, word, f"write {word}"))
+        known = [n for n in scope.all_names() if n not in self.root.names]
+        twin = next((n for n in known if n != name and skeleton(n) == skeleton(name)), None)
+        if twin is not None:
+            return _twin_alphabet(name, twin, place)
+        meant = nearest(name, known)
         notes = []
         if meant is None:
             notes = [f"inputs are declared with `Given {name}[28, 28, 1]`, parameters with `param {name}[I, J]`"]
@@ -253,6 +267,9 @@ class Lookup(Context):
         if is_bundle(name):
             return _bundle_misused(name, base.place)
         tensors = [n for n in scope.all_names() if isinstance(scope.find(n), TensorValue)]
+        twin = next((n for n in tensors if skeleton(n) == skeleton(name)), None)
+        if twin is not None:
+            return _twin_alphabet(name, twin, base.place)
         meant = nearest(name, tensors)
         if meant is not None:
             return error("E202", base.place, f"{name} is not defined", fix=Fix(base.place, meant, f"write {meant}"))
@@ -397,6 +414,13 @@ class Lookup(Context):
         return bind_function(self, node, name, function, translator)
 
 
+def _twin_alphabet(name: str, meant: str, place: Place) -> Mistake:
+    return error(
+        "E202", place, f"{name} is not defined", fix=Fix(place, meant, f"write {meant}"),
+        notes=[f"it looks like {meant}, but has letters of another alphabet"],
+    )  # fmt: skip
+
+
 def _bundle_misused(name: str, place: Place) -> Mistake:
     return error(
         "E227",
@@ -405,6 +429,15 @@ def _bundle_misused(name: str, place: Place) -> Mistake:
         notes=["a parameter of an equation is declared by itself: `param W[3, 4]`"],
     )
 
+
+_OTHER_WORDS = {"True": "true", "False": "false", "None": "false", "TRUE": "true", "FALSE": "false"}
+"""Words of other languages -> the word meant."""
+
+_REDUCERS = {
+    "Σ": "sum", "Π": "prod", "sum": "sum", "prod": "prod", "mean": "mean", "argmax": "argmax", "argmin": "argmin",
+    "logsumexp": "logsumexp", "softmax": "softmax", "any": "any", "all": "all",
+}  # fmt: skip
+"""Reducers, as somebody writes them who calls them like functions."""
 
 _OTHER_NAMES = {
     "float": "float32",

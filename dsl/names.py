@@ -86,6 +86,15 @@ def free_form(name: str) -> str:
     return "_".join([head + stem.removeprefix("Δ").lower(), *rest])
 
 
+_LOOKALIKES = str.maketrans("АВЕКМНОРСТХаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο", "ABEKMHOPCTXaeopcyxijsABEZHIKMNOPTYXo")
+"""Cyrillic and Greek letters that look like Latin ones."""
+
+
+def skeleton(name: str) -> str:
+    """What a name looks like: equal for names that differ only in the alphabets of their letters."""
+    return name.translate(_LOOKALIKES)
+
+
 def distinct(names: Sequence[str | None]) -> list[str]:
     """Names for the axes of a tensor, no two alike: those given, and numbered ones for the rest and for repetitions."""
     found: list[str] = []

@@ -8,6 +8,7 @@ errors as diagnostics; it never raises for a bad text.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -197,9 +198,18 @@ class Parsed:
     problems: tuple[Diagnostic, ...]
 
 
+_BLANKS = dict.fromkeys((0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000), " ")
+"""Spaces of other widths, as documents and web pages have them."""
+
+
+def plain_text(text: str) -> str:
+    """A text without a byte order mark, with `\\n` at the ends of lines and with one kind of space."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").translate(_BLANKS)
+
+
 def parse(text: str, file: str) -> Parsed:
     """Parse a whole text."""
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    text = plain_text(text)
     pieces, problems = chunks(text, file)
     statements: list[syntax.Statement] = []
     if len(pieces) > MAXIMUM_STATEMENTS:
@@ -329,7 +339,7 @@ def _explain(failure: UnexpectedInput, chunk: Chunk, file: str) -> Diagnostic:
 
 _LOOKALIKES = {
     "‘": "'", "’": "'", "“": '"', "”": '"', "÷": "/", "，": ",", "；": ";", "（": "(", "）": ")",
-    "!": "not ", "&": " and ", "|": " or ", "@": "*", "$": "", "%": "%", "\\": "", "'": '"',
+    "!": "not ", "&": " and ", "|": " or ", "$": "", "%": "%", "\\": "", "'": '"',
 }  # fmt: skip
 
 
@@ -338,10 +348,18 @@ def _explain_character(failure: UnexpectedCharacters, chunk: Chunk, file: str) -
     place = _spot(file, chunk.line - 1 + failure.line - 1, failure.column - 1)
     if character == '"':
         return Diagnostic("E108", "this string is never closed", place, here='a string ends on its own line, with "')
-    meant = _LOOKALIKES.get(character)
+    meant = _LOOKALIKES.get(character) or unicodedata.normalize("NFKC", character)
     shown = character if character.isprintable() else f"U+{ord(character):04X}"
-    fix = Fix(place, meant, f"write '{meant.strip()}'") if meant else None
-    return Diagnostic("E102", f"the character '{shown}' has no meaning here", place, fix=fix)
+    notes: tuple[str, ...] = ()
+    fix = None
+    if unicodedata.category(character) in ("Cf", "Cc"):
+        notes = ("it cannot be seen, and came perhaps from a document or a web page",)
+        fix = Fix(place, "", "remove it")
+    elif character == "@":
+        notes = ("a product of matrices names its indices: `y[b,j] = x[b,I] * W[I,j]`",)
+    elif meant != character and meant.isascii():
+        fix = Fix(place, meant, f"write '{meant.strip()}'")
+    return Diagnostic("E102", f"the character '{shown}' has no meaning here", place, notes=notes, fix=fix)
 
 
 _EXPECTED_WORDS = {
@@ -366,9 +384,51 @@ def _explain_token(failure: UnexpectedToken, chunk: Chunk, file: str) -> Diagnos
     wanted = f"expected {_alternatives(words)}" if 0 < len(words) <= 4 else ""
     if {"NAME", "NUMBER", "LPAR"} <= expected:
         wanted = "expected an expression"
+    note, fix = _habit(token, place, chunk)
     if token.type in ("_NL", "$END"):
-        return Diagnostic("E116", "the statement ends too early", place, here=wanted or "something is missing here")
-    return Diagnostic("E101", f"'{shortened(str(token))}' cannot stand here", place, here=wanted)
+        ended = "the statement ends too early"
+        return Diagnostic("E116", ended, place, here=wanted or "something is missing here", notes=note, fix=fix)
+    return Diagnostic("E101", f"'{shortened(str(token))}' cannot stand here", place, here=wanted, notes=note, fix=fix)
+
+
+_FOREIGN_WORDS = {
+    "def": "a formula for numbers is a `function f(x) = …`, a set of equations a `layer F(L[..., i]):`",
+    "class": "a set of equations with a name is a `layer F(L[..., i]):`",
+    "lambda": "a formula for numbers is a `function f(x) = …`",
+    "input": "inputs are declared with `Given x[28, 28, 1]`",
+    "inputs": "inputs are declared with `Given x[28, 28, 1]`",
+    "let": "a definition needs no word before it: `y = 2*x`",
+    "var": "a definition needs no word before it: `y = 2*x`",
+    "const": "a definition needs no word before it: `y = 2*x`",
+    "parameter": "parameters are declared with `param W[3, 4]`",
+    "params": "parameters are declared with `param W[3, 4]`",
+    "weight": "parameters are declared with `param W[3, 4]`",
+    "weights": "parameters are declared with `param W[3, 4]`",
+    "while": "a loop that counts while compiling is `for i in 0..3:`; one over time is a recurrence, `h[b,t-1,j]`",
+    "from": 'files are imported as in `from "layers.maj" import Block`',
+    "import": 'files are imported as in `import "layers.maj"`; the standard library needs no import',
+}
+"""First words of statements in other languages -> how the same is said here."""
+
+
+def _habit(token: Token, place: Place, chunk: Chunk) -> tuple[tuple[str, ...], Fix | None]:
+    """A note, and a correction, for what is right in another language."""
+    line = chunk.text.split("\n")[max(0, place.line - chunk.line)]
+    before, rest = line[: place.column - 1], line[place.column - 1 :]
+    semicolon = re.search(r";[ \t]*(#.*)?$", line)
+    if semicolon is not None and (token.type == "SEMICOLON" or not rest.strip()):
+        column = semicolon.start()
+        spot = Place(place.file, place.line, column + 1, place.line, column + 2)
+        return ("a statement ends with its line; `;` stands between the pieces of a concatenation",), Fix(
+            spot, "", "remove the ';'"
+        )
+    if token.type == "DOUBLE_SLASH" and before.strip():
+        return ("a comment starts with `#`; `//` divides and rounds down",), None
+    if re.search(r"\bin\s+range\s*\(", before):
+        return ("a range is written `0..3`",), None
+    word = re.match(r"\s*(\w+)", line)
+    known = _FOREIGN_WORDS.get(word.group(1).lower()) if word else None
+    return ((known,) if known else ()), None
 
 
 def _special_token_error(token: Token, expected: set[str], place: Place, chunk: Chunk) -> Diagnostic | None:

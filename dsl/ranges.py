@@ -82,6 +82,8 @@ class Ranges:
     """Indices whose place in the text is where a range can be written."""
     windows: set[str] = field(default_factory=set)
     """Indices bound by a reducer."""
+    unwritten: set[str] = field(default_factory=set)
+    """Indices of tensors without subscripts, whose names the writer has not chosen."""
     sizes: dict[str, Place] = field(default_factory=dict)
     """Capitals that stand for a size beside an index -> where."""
     excused: set[str] = field(default_factory=set)
@@ -183,12 +185,15 @@ class Ranges:
             raise error(
                 "E401",
                 access.place,
-                f"index {self.shown(name)} runs over axes of different sizes, "
-                f"{self.builder.resolve(known.upper)} and {size}",
+                ("these axes have" if name in self.unwritten else f"index {self.shown(name)} runs over axes of")
+                + f" different sizes, {self.builder.resolve(known.upper)} and {size}",
                 here=f"{access.shown} has size {size}",
                 labels=[(known.place, f"{known.why} has size {self.builder.resolve(known.upper)}")],
                 notes=[
-                    "an index that stands alone in a subscript runs over the whole axis, and all such axes must agree"
+                    "tensors without subscripts are combined element by element, so they need axes of the same sizes"
+                    if name in self.unwritten
+                    else "an index that stands alone in a subscript runs over the whole axis, and all such axes must "
+                    "agree"
                 ],
             )
         return False
@@ -480,7 +485,8 @@ def undetermined(what: str, place: Place) -> Mistake:
         f"the size {what} is not determined",
         here="nothing in the program fixes it",
         notes=[
-            "give it by name in the call, as in `width 3`, or assert the shape of the result, as in `L1[55x55x96] = …`"
+            f"give it by name in the call, as in `{what.split(' ')[0]} 8`, or assert the shape of the result, "
+            "as in `L1[55x55x96] = …`"
         ],
     )
 

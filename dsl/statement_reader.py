@@ -7,6 +7,7 @@ in brackets and `translate` the rest.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -67,6 +68,8 @@ class StatementReader(ABC):
         self.guards: list[Integer] = []
         self.mentioned: set[str] = set()
         """All index names that stand in brackets anywhere in the statement."""
+        self.mentions: Counter[str] = Counter()
+        """How often each name stands in brackets on the right."""
         self.reduced: set[str] = set()
         """Those that a reducer binds."""
         self.repeated: dict[str, Place] = {}
@@ -105,6 +108,7 @@ class StatementReader(ABC):
                 for inner in syntax.walk(found.subscripts):
                     if isinstance(inner, syntax.Name):
                         self.mentioned.add(index_name(inner.name))
+                        self.mentions[index_name(inner.name)] += 1
             elif isinstance(found, syntax.Binder):
                 self.mentioned.update(found.names)
                 self.reduced.update(found.names)
@@ -159,9 +163,15 @@ class StatementReader(ABC):
             return self.ranges.extent(free_form(capital))
         return self.elaborator.signature_size(capital, self.scope)
 
+    def _unused_on_the_right(self) -> str | None:
+        """The one index of the left side that nothing on the right mentions."""
+        unused = [name for name in self.left if not self.mentions[name] and not self.mentions[capital_form(name)]]
+        return unused[0] if len(unused) == 1 else None
+
     def _stray_index(self, index: str, place: Place) -> Exception:
         capital = capital_form(index)
-        alike = nearest(index, self.left)
+        repeats = self.mentions[index] > 1 and case(capital) == "capital"
+        alike = nearest(index, self.left) or (None if repeats else self._unused_on_the_right())
         fix = None
         if capital in self.mentioned:
             fix = Fix(place, capital, f"write {capital} to sum over the axis")
@@ -172,7 +182,8 @@ class StatementReader(ABC):
             here="which position is meant?",
             notes=[
                 "a small index names one position, and every one on the right must stand on the left or be bound "
-                f"by a reducer such as `sum[{index}](…)`"
+                f"by a reducer such as `sum[{index}](…)`",
+                *([f"to sum over the axis, write the capital {capital} wherever {index} stands"] if repeats else []),
             ],
             fix=fix,
         )  # fmt: skip
@@ -189,6 +200,7 @@ class StatementReader(ABC):
                 rest.names.append(name)
             for name in rest.names:
                 self.ranges.mention(name, place)
+                self.ranges.unwritten.add(name)
         if len(rest.names) != count:
             raise error(
                 "E204", place, f"{tensor.shown} has {count} ax{'i' if count == 1 else 'e'}s, and {rest.first} "

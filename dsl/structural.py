@@ -319,4 +319,4 @@ def _flatten(elaborator: Session, node: syntax.Expr, scope: Scope) -> tuple[tupl
 
 
 def _counted(shape: tuple[int, ...]) -> str:
-    return f"has {shape[0]} entries" if shape else "is a single number"
+    return f"has {shape[0]} entr{'y' if shape[0] == 1 else 'ies'}" if shape else "is a single number"

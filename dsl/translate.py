@@ -133,10 +133,37 @@ class Translator(Subscripts):
             current = current.left
         if not chain:
             return self._apply(_BINARY[node.operator], [self.read(node.left), self.read(node.right)])
+        self._refuse_sizes([current, *(part for _, part in chain)])
         result = self.read(current)
         for operator, part in reversed(chain):
             result = self._apply(_BINARY[operator], [result, self.read(part)])
         return result
+
+    def _refuse_sizes(self, parts: list[syntax.Expr]) -> None:
+        """Refuse a part beside elements of tensors that is a size by R9 and a tensor to the eye, as a bias `+ B`."""
+        names = [part for part in parts if isinstance(part, syntax.Name)]
+        if names and any(isinstance(n, syntax.Subscripted) for part in parts for n in syntax.walk(part)):
+            for name in names:
+                self._refuse_size(name)
+
+    def _refuse_size(self, term: syntax.Name) -> None:
+        """See `_refuse_sizes`."""
+        if term.member is not None or self.inside_function:
+            return
+        value = self.scope.find(self.elaborator.spell(term, self.scope))
+        index = index_name(term.name)
+        if not isinstance(value, TensorValue) or not value.rank or not is_capital(index):
+            return
+        if self.size_of(index) is None:
+            return
+        indices = [name for name in self.left if not is_capital(name)][-value.rank :]
+        written = f"{term.spelling}[{','.join(indices if len(indices) == value.rank else ['…'] * value.rank)}]"
+        raise error(
+            "E322", term.place, f"{term.spelling} is a tensor, and also the size of an axis in this statement",
+            here="which of the two is meant?", labels=[(value.place, f"the tensor {value.shown}")],
+            notes=[f"a capital outside brackets is a size; if it is meant, write `({term.spelling})`"],
+            fix=Fix(term.place, written, f"write {written} for the tensor") if "…" not in written else None,
+        )  # fmt: skip
 
     def _name(self, node: syntax.Name) -> Result:
         name = self.elaborator.spell(node, self.scope)
@@ -195,6 +222,7 @@ class Translator(Subscripts):
             current = current.left
         factors.append(("*", current))
         factors.reverse()
+        self._refuse_sizes([factor for operator, factor in factors if operator == "*"])
         results = [(operator, self.read(factor)) for operator, factor in factors]
         counts: dict[str, list[Place]] = {}
         for operator, result in results:
@@ -268,9 +296,13 @@ class Translator(Subscripts):
         used = _indices(result.term)
         for name in internal:
             if name not in used and name not in self.ranges.known:
+                shown = self.ranges.shown(name)
+                other = capital_form(shown) if case(shown) == "free" else free_form(shown)
+                inside = {index_name(n.name) for n in syntax.walk(node.body) if isinstance(n, syntax.Name)}
                 raise error(
-                    "E305", node.place, f"index {self.ranges.shown(name)} is bound here and used nowhere inside"
-                )
+                    "E305", node.place, f"index {shown} is bound here and used nowhere inside",
+                    notes=[f"{other} is another index; write the two alike"] if other in inside else [],
+                )  # fmt: skip
         term = ReduceTerm(node.reducer, tuple(internal), result.term, node.place, tuple(self.guards))
         return Result(term, result.open, result.closed, result.size + 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from pathlib import Path
 
 from .console import print_diagnostics, print_error
 
@@ -59,7 +60,8 @@ def is_from(error: BaseException, module: str, name: str) -> bool:
 def file_problem(error: OSError, path: str) -> str:
     """What is wrong with a file, in words."""
     if isinstance(error, FileNotFoundError):
-        return f"there is no file {path}"
+        folder = Path(path).parent
+        return f"there is no file {path}" if folder.is_dir() else f"there is no folder {folder} (of {path})"
     if isinstance(error, IsADirectoryError):
         return f"{path} is a directory, not a file"
     if isinstance(error, PermissionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -140,7 +141,15 @@ def explain(
     """Tell how sizes were deduced and what passes did.
 
     Every deduction has the line and column it comes from; every change of a pass its reason.
+
+    With the code of an error, such as E302, in place of a program: what it means, with an example.
     """
+    from ..dsl.catalogue import explain as meaning
+
+    text = meaning(program) if not Path(program).exists() else None
+    if text is not None:
+        print(text)
+        return
     from ..compiler.graph import Graph
     from ..compiler.pipeline import optimize
 

@@ -55,6 +55,14 @@ def test_explain_gives_each_deduction_its_place(maj: Maj, small: str) -> None:
     assert "L9" in wrong.stderr
 
 
+def test_explain_takes_the_code_of_an_error(maj: Maj) -> None:
+    text = maj("explain", "e302").stdout
+    assert text.startswith("E302: ")
+    assert "right:" in text
+    unknown = maj("explain", "E999")
+    assert (unknown.exit_code, unknown.stdout) == (2, "")
+
+
 def test_explain_tells_how_kernels_are_made(maj: Maj, small: str) -> None:
     assert "codegen" not in maj("explain", small).stdout
     text = maj("explain", "--kernels", small).stdout

@@ -106,7 +106,7 @@ def test_printed_outputs_have_shape_statistics_and_top_classes(compiled: Path, m
         (["in.npy", "-o", "out.xyz"], ".xyz are not known"),
         (["in.npy", "-o", "out.npy"], "2 outputs"),
         (["in.npy", "-o", "t=out.npy"], "no output called t"),
-        (["in.npy", "-o", "nowhere/out.npz"], "no file nowhere/out.npz"),
+        (["in.npy", "-o", "nowhere/out.npz"], "no folder nowhere"),
     ],
 )
 def test_what_does_not_fit_is_named(arguments: list[str], words: str, compiled: Path, maj: Maj, tmp_path: Path) -> None:

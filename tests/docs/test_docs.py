@@ -101,6 +101,7 @@ LIMITS = {
     "expressions, each counted as often as loops and calls repeat it": "STEPS",
     "equations for one tensor": "PARTS",
     "steps that a recurrence reaches back": "REACH",
+    "elements of a tensor, without axes that are open": "ELEMENTS",
 }
 
 

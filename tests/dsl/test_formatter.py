@@ -168,6 +168,10 @@ def test_the_writers_spelling_is_left_alone() -> None:
     assert format_text(written) == written
 
 
+def test_spaces_of_other_widths_become_plain_ones() -> None:
+    assert format_text("Given\u00a0x[3]\ny\u2009=\u202f2 * x\n") == "Given x[3]\ny = 2*x\n"
+
+
 def test_line_endings_follow_the_first_line() -> None:
     assert format_text("a=1\r\nb=2\r\n") == "a = 1\r\nb = 2\r\n"
     assert format_text("\ufeffa=1") == "a = 1\n"

@@ -57,6 +57,9 @@ TEXTS: dict[str, tuple[str, str]] = {
         "E238",
     ),
     "a subscript of many terms": (f"Given x[M, N]\ny[b,i] = x[b, {'*'.join(['(M + N + 1)'] * 60)} * i, 0]\n", "E238"),
+    "sizes beyond all memory": ("Given x[1000000000000, 1000000000000]\ny[b,i] = x[b,i,0]\n", "E620"),
+    "a size of twenty digits": ("Given x[99999999999999999999]\ny = 2 * x\n", "E620"),
+    "a parameter beyond all memory": ("Given x[3]\nparam W[3, 9999999999999]\ny[b,j] = W[I,j] * x[b,I]\n", "E620"),
     "no places": ("Given x[0]\ny = 2 * x\n", "E604"),
     "fewer than no places": ("Given x[-1]\ny = 2 * x\n", "E604"),
     "a window of 10^12 places": ("Given x[10]\ny[b,i] = sum[d in 0..1000000000000](x[b, i + d])\n", "E405"),
@@ -85,7 +88,8 @@ def test_it_gets_a_message(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 ACCEPTED: dict[str, str] = {
-    "very large sizes": "Given x[1000000000000, 1000000000000]\ny[b,i] = x[b,i,0]\n",
+    "very large sizes": "Given x[1000000, 1000000]\ny[b,i] = x[b,i,0]\n",
+    "spaces of other widths": "Given\u00a0x[3]\ny\u2009=\u202f2\u3000* x\n",
     "a range of 10^12 places": f"{X}y[b, i in 0..1000000000000] = x[b,0]\n",
     "carriage returns": "Given x[3]\r\ny = 2 * x\r\n",
     "carriage returns alone": "Given x[3]\ry = 2 * x\r",

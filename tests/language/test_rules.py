@@ -211,6 +211,20 @@ def test_r09_a_capital_that_multiplies_or_divides_an_index_is_a_size() -> None:
 # -- axes ----------------------------------------------------------------------------------------
 
 
+def test_r09_a_size_with_the_name_of_a_tensor_is_refused_where_the_tensor_seems_meant() -> None:
+    head = "Given x[10]\nparam W[10, 4]\nparam B[4]\n"
+    diagnostic = refused(f"{head}y[b,j] = W[I,j] * x[b,I] + B\n", "E322")
+    assert diagnostic.fix is not None
+    assert diagnostic.fix.replacement == "B[j]"
+    x, B = numbers(5, 10), numbers(4)
+    mean = values(
+        f"{head}m[j] = 1/B Σ_b W[I,j] x[b,I]\ny[b,j] = m[j] + B[j] + (B) + 0*x[b,0]\n",
+        {"x": x},
+        {"B": B, "W": numbers(10, 4)},
+    )
+    close(mean["y"], (x @ numbers(10, 4)).mean(0) + B + 5 + 0 * x[:, :1])
+
+
 def test_r10_concatenation_matches_pieces_by_name() -> None:
     close(result("y[b,I+J] = x[b,I] ; A[0,J]"), numpy.concatenate([X, numpy.broadcast_to(A[0], (3, 5))], 1))
     refused(f"{MATRIX}y[b,I+J] = x[b,J] ; A[0,I]\n", "E319")
