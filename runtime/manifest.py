@@ -51,7 +51,7 @@ def _check(manifest: Any, constants: Mapping[str, Array]) -> None:
         array, shape = constants[entry["name"]], entry["shape"]
         size = math.prod(shape) * numpy_dtype(entry["dtype"]).itemsize
         _require(array.nbytes == size, f"the constant {entry['name']} has the wrong size")
-    _require(isinstance(sizes.evaluate(manifest["arena"], symbols), int), "the arena has no size")
+    _require(isinstance(sizes.evaluate(manifest["arena"], {**symbols, sizes.THREADS: 1}), int), "the arena has no size")
     for requirement in manifest["requirements"]:
         sizes.evaluate(requirement["value"], symbols)
         _require(isinstance(requirement["reason"], str), "a requirement has no reason")

@@ -81,7 +81,7 @@ class Module:
         self._input_dtypes = [numpy_dtype(entry["dtype"]) for entry in manifest["inputs"]]
         self._output_dtypes = [numpy_dtype(entry["dtype"]) for entry in manifest["outputs"]]
         self._output_names = tuple(entry["name"] for entry in manifest["outputs"])
-        self._plans: dict[tuple[Lengths, ...], Plan] = {}
+        self._plans: dict[tuple[tuple[Lengths, ...], int], Plan] = {}
         self._weights: dict[str, Array] = {}
         self._executor = get_executor(_checked_threads(threads))
         self._program: Program | None = Program(artifact)
@@ -125,9 +125,9 @@ class Module:
             self._input(value, name, dtype)
             for value, name, dtype in zip(values, self._signature.names, self._input_dtypes, strict=True)
         ]
-        plan = self._plan(tuple([array.shape for array in arrays]))
+        plan = self._plan(tuple([array.shape for array in arrays]), executor.threads)
         outputs = self._new_outputs(plan) if out is None else self._given_outputs(out, plan, arrays)
-        executor.run(lambda: program.run(plan, arrays, outputs, seed, step, executor.threads))
+        executor.run(lambda: program.run(plan, arrays, outputs, seed, step))
         return outputs[0] if len(outputs) == 1 else Outputs(self._output_names, outputs)
 
     def _input(self, value: object, name: str, dtype: numpy.dtype[Any]) -> Array:
@@ -135,13 +135,13 @@ class Module:
             return value
         return convert(as_array(value, f"input {name}"), dtype, f"input {name}")
 
-    def _plan(self, shapes: tuple[Lengths, ...]) -> Plan:
-        plan = self._plans.get(shapes)
+    def _plan(self, shapes: tuple[Lengths, ...], threads: int) -> Plan:
+        plan = self._plans.get((shapes, threads))
         if plan is None:
-            plan = Plan(self._manifest, self._signature.bind(shapes))
+            plan = Plan(self._manifest, self._signature.bind(shapes), threads)
             if len(self._plans) >= _MOST_PLANS:
                 self._plans.clear()
-            self._plans[shapes] = plan
+            self._plans[shapes, threads] = plan
         return plan
 
     def _new_outputs(self, plan: Plan) -> list[Array]:

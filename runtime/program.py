@@ -27,16 +27,17 @@ _WEIGHT_KINDS = ("parameter", "state")
 
 
 class Plan:
-    """What one combination of run-time sizes settles: symbol values, output shapes, arena size."""
+    """What run-time sizes and the number of threads settle: symbol values, output shapes, arena size."""
 
-    __slots__ = ("arena", "output_shapes", "symbols")
+    __slots__ = ("arena", "output_shapes", "symbols", "threads")
 
-    def __init__(self, manifest: Mapping[str, Any], symbols: Mapping[str, int]) -> None:
+    def __init__(self, manifest: Mapping[str, Any], symbols: Mapping[str, int], threads: int) -> None:
+        self.threads = threads
         self.symbols = [symbols[entry["name"]] for entry in manifest["symbols"]]
         self.output_shapes = [
             tuple(sizes.evaluate(size, symbols) for size in entry["shape"]) for entry in manifest["outputs"]
         ]
-        self.arena = sizes.evaluate(manifest["arena"], {**symbols, "threads!": 2})
+        self.arena = sizes.evaluate(manifest["arena"], {**symbols, sizes.THREADS: threads})
 
 
 class Program:
@@ -63,8 +64,8 @@ class Program:
     def set_weights(self, weights: Mapping[str, Array], threads: int) -> Mapping[str, Array]:
         """Use these parameters and state, and redo the work that depends on nothing else.
 
-        `threads` is the number of threads of the executor.  Gives the arrays in use: the given ones, or copies of those that are not aligned.  If
-        it fails, the weights before stay in use.
+        `threads` is the number of threads of the executor.  Gives the arrays in use: the given
+        ones, or copies of those that are not aligned.  If it fails, the weights before stay in use.
         """
         placed = {name: _aligned(array) for name, array in weights.items()}
         prepared = {entry["name"]: _new_buffer(entry) for entry in self._manifest["prepared"]}
@@ -89,13 +90,12 @@ class Program:
         outputs: Sequence[Array],
         seed: int,
         step: int,
-        threads: int,
         part: tuple[int, int] = _EVERYTHING,
     ) -> None:
         """Fill the outputs, row-major arrays of the planned shapes, from the inputs.
 
-        `threads` is the number of threads of the executor.  Only those actions run whose places in
-        the manifest's `steps` are in the half-open interval `part`.  Raises `CheckError`, `ExecutionError` or `OutOfMemory`.
+        Only those actions run whose places in the manifest's `steps` are in the half-open interval
+        `part`.  Raises `CheckError`, `ExecutionError` or `OutOfMemory`.
         """
         self._reserve(plan.arena)
         buffers = self._buffers
@@ -103,7 +103,7 @@ class Program:
             buffers[position] = address(inputs[index])
         for position, index in self._output_positions:
             buffers[position] = address(outputs[index])
-        self._sizes[:] = [*plan.symbols, _as_int64(seed), _as_int64(step), *part, threads]
+        self._sizes[:] = [*plan.symbols, _as_int64(seed), _as_int64(step), *part, plan.threads]
         if len(self._status):
             self._status.fill(0)
         self._run(self._arguments)

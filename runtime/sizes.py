@@ -11,6 +11,9 @@ from typing import Any
 
 Size = int | Mapping[str, Any]
 
+THREADS = "threads!"
+"""The number of threads of a call, in the size of the working memory; no program can name a symbol so."""
+
 
 def evaluate(size: Size, symbols: Mapping[str, int]) -> int:
     """The value of a size; KeyError for a symbol that has no value."""

@@ -38,6 +38,7 @@ from ..graph import Graph
 from ..groups import Group, plan_groups
 from . import work
 from .kernel import Kernel, Stored, make_kernel
+from .packing import Packing, pack
 from .roads import winograd
 from .storage import BYTES
 from .target import Target
@@ -345,7 +346,19 @@ class _Planner:
         if group.root in self.tiled:
             return self._tiled(group, chain, output, target, home)
         kernel = make_kernel(chain, self._tensors(chain), output, target)
+        packing = None if group.result in self.once else pack(kernel, self.target, self.fixed)
+        if packing is not None:
+            return self._packed(packing, home, group.result)
         return self._launch(kernel, home, group.result)
+
+    def _packed(self, packing: Packing, home: str, origin: str) -> Launch:
+        """The launch of a kernel that reads weights in panels, which are made at load."""
+        if packing.name not in self.plan_.buffers:
+            self._buffer(packing.name, packing.panels, "prepared")
+            self.plan_.prepare.append(
+                Launch(packing.copy, (self._home_of(packing.source),), packing.name, packing.source)
+            )
+        return self._launch(packing.kernel, home, origin, {packing.name: packing.name})
 
     def _tensors(self, chain: Sequence[tuple[str, Equation]]) -> dict[str, Stored]:
         inner = {name for name, _ in chain}

@@ -90,8 +90,19 @@ def cut(size: Integer, tile: int, lanes: int, overlap: bool = True) -> list[Piec
         return pieces
     start = whole * step
     if rest.constant is None or size.constant is None:
-        return [*pieces, Piece(start, rest, 1, (0,), 1)]
+        return pieces + (_open_rest(start, rest, tile) if lanes == 1 else [Piece(start, rest, 1, (0,), 1)])
     return pieces + _rest(start, rest.constant, lanes, overlap and size.constant >= lanes)
+
+
+def _open_rest(start: Integer, rest: Integer, tile: int) -> list[Piece]:
+    """What is left of an axis of open size, fewer than `tile` elements: at most one piece of 8, of 4, of 2, of 1."""
+    pieces = []
+    for count in (8, 4, 2, 1):
+        if count < tile:
+            trips = rest // count
+            pieces.append(Piece(start, trips, count, tuple(range(count)), 1))
+            start, rest = start + trips * count, rest - trips * count
+    return pieces
 
 
 def _rest(start: Integer, left: int, lanes: int, overlap: bool) -> list[Piece]:

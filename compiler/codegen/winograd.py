@@ -62,7 +62,7 @@ class Winograd:
     width: int
     lanes: int
     private: bool
-    threads: Integer = Integer.atom(THREADS)
+    threads: Integer
 
     def points(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """Products along each window axis, for windows of these sizes."""

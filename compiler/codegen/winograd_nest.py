@@ -60,7 +60,6 @@ class WinogradNest:
                 self._chunk(body, body.bind("start", position * chunk), total, integer(0))
             return
         threads = self.lowering.size(self.spec.threads)
-        size = scratch_size(self.kernel, self.spec) // 4
         with block.loop("worker", threads, PARALLEL) as (body, worker):
             base = body.bind("base", worker * scratch_size(self.kernel, self.spec))
             first = body.bind("first", tirx.Div(worker * chunks, threads))
@@ -70,7 +69,7 @@ class WinogradNest:
 
     def _tile_count(self) -> Integer:
         total = Integer.of(1)
-        for axis, count in self._grid():
+        for _, count in self._grid():
             total = total * count
         return total
 
@@ -367,10 +366,7 @@ def _combination(block: Block, row: Sequence[Fraction], values: Sequence[Expr], 
     # Plain terms first: multiplications that follow are fused with their additions.
     terms = sorted(((c, v) for c, v in zip(row, values, strict=True) if c), key=lambda term: term[0] != 1)
     for coefficient, value in terms:
-        if abs(coefficient) == 1:
-            term = value
-        else:
-            term = multiply(value, number(float(abs(coefficient)), dtype))
+        term = value if abs(coefficient) == 1 else multiply(value, number(float(abs(coefficient)), dtype))
         if total is None:
             total = term if coefficient > 0 else subtract(number(0.0, dtype), term)
         else:

@@ -13,6 +13,7 @@ from ...dsl.integers import ONE, ZERO, Integer, is_nonnegative
 from ..summary import product_terms
 from .kernel import Kernel, has_gather
 from .storage import BYTES
+from .winograd import Winograd
 
 
 def operations(kernel: Kernel) -> Integer:
@@ -22,6 +23,8 @@ def operations(kernel: Kernel) -> Integer:
     each result is not counted.
     """
     products = product_terms(kernel.body) if kernel.combiner == "sum" else 0
+    if isinstance(kernel.algorithm, Winograd):
+        products = 1  # the body is one of two factors
     return _points(kernel, set(_sizes(kernel))) * (2 * products or 1)
 
 

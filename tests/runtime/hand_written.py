@@ -92,7 +92,9 @@ MANIFEST: dict[str, Any] = {
     "arena": {"terms": [[16, ["batch"]]]},
     "requirements": [{"value": {"terms": [[-1, ["batch"]], [1000, []]]}, "reason": "at most 1000 samples"}],
     "checks": [{"message": "label must lie in 0..4"}],
-    "steps": [{"origin": "z", "kernel": "all", "road": "plain loops", "flops": {"terms": [[8, ["batch"]]]}, "bytes": 0}],
+    "steps": [
+        {"origin": "z", "kernel": "all", "road": "plain loops", "flops": {"terms": [[8, ["batch"]]]}, "bytes": 0}
+    ],
     "target": {},
 }
 

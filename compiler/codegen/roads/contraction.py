@@ -24,6 +24,8 @@ _LOAD = 1.0  # the cost of a load against that of one multiply-add on vectors
 _MAXIMAL_TILE = 14
 _WORTH_A_VARIANT = 0.8  # of the cost that a second schedule must stay below
 _LARGE = 1 << 18  # elements of an operand that does not stay in the second cache
+_FAR = 4.0  # the cost of loading what no known index lets stay in a cache, against other loads
+_FEW = 2  # elements of an open axis from which on a tile along it pays, since its rest is cut into tiles too
 _OPEN_SHARE = 0.5  # of the work in full tiles along an axis whose size only a call gives
 
 
@@ -61,7 +63,7 @@ def road(kernel: Kernel, target: Target) -> Road | None:
     many = min(candidates, key=lambda found: found.cost)
     axis = next(((n, t) for n, t in many.tiles if kernel.size(n).constant is None and t > 1), None)
     if many.cost < _WORTH_A_VARIANT * few.cost and axis is not None:
-        variants.insert(0, (kernel.size(axis[0]) - axis[1], _schedule(kernel, target, many)))
+        variants.insert(0, (kernel.size(axis[0]) - _FEW, _schedule(kernel, target, many)))
     return Road("streaming" if variants[-1][1].stretch else "contraction", tuple(variants))
 
 
@@ -125,6 +127,7 @@ class _Tiles:
             )
             for read in body_reads(kernel)
         ]
+        self.loads = [self._load(read) for read in body_reads(kernel)]
         self.steps = math.prod(self.sizes[name] for name in self.reduction)
         self._coverage: dict[tuple[str, int, int], float | None] = {}
 
@@ -145,19 +148,26 @@ class _Tiles:
                 for one, two in itertools.product(range(1, 9), range(1, 9) if first != second else (1,)):
                     yield from self._scored(name, lanes, {second: two, first: one})
 
+    def _load(self, read: Read) -> float:
+        """The cost of a load, far more where an operand is large and only an index of open size uses it again."""
+        names = {i for s in read.subscripts for i in s.indices()}
+        again = [axis for axis in self.kernel.domain if axis.name not in names]
+        large = analysis.estimate(self.kernel.tensors[read.tensor].count) >= _LARGE
+        return _FAR if large and all(axis.size.constant is None for axis in again) else _LOAD
+
     def _scored(self, vector: str, lanes: int, tiles: dict[str, int]) -> Iterator[_Candidate]:
         """The candidate, if its tile fits the axes and the registers."""
         if any(t > max(self.sizes[n] // (lanes if n == vector else 1), 1) for n, t in tiles.items()):
             return
         accumulators, loads, held = math.prod(tiles.values()), 0.0, 0
-        for used, strides in self.reads:
+        for (used, strides), load in zip(self.reads, self.loads, strict=True):
             count = math.prod(tile for name, tile in tiles.items() if name in used)
-            loads += count * (1.0 if strides[vector] in (0, 1) else 1.5 * lanes)
+            loads += load * count * (1.0 if strides[vector] in (0, 1) else 1.5 * lanes)
             held = max(held, count) if strides[vector] == 0 else held + min(count, 4)
         if accumulators + min(held, 5) + 1 > self.target.registers:
             return
         # Fewer than eight independent additions leave the units waiting for each other.
-        per_step = max(float(accumulators), _LOAD * loads, 8.0) + 0.15 * loads
+        per_step = max(float(accumulators), loads, 8.0) + 0.15 * loads
         cost, opened = per_step / (accumulators * lanes), 0
         for name, tile in tiles.items():
             share = self._share(name, tile, lanes if name == vector else 1)
@@ -191,16 +201,29 @@ def coverage(size: Integer, tile: int, lanes: int) -> float | None:
 
 
 def _order(kernel: Kernel, best: _Candidate) -> tuple[str, ...]:
-    """Outermost the tiled index whose operand depends on the fewest others: that operand stays in cache."""
+    """Outermost the tiled index whose operand depends on the fewest others: that operand stays in cache.
+
+    What walks through the same operands as the vectors do, as panels of packed weights do,
+    belongs to them.
+    """
     reads = _dependence(kernel)
     outputs = {axis.name for axis in kernel.domain}
     by_output = analysis.by_output(kernel)
+
+    def used_by(name: str) -> frozenset[int]:
+        return frozenset(position for position, used in enumerate(reads) if name in used)
+
+    panels = [n for n in by_output if n not in dict(best.tiles) and used_by(n) == used_by(best.vector)]
+    panels = panels if len(used_by(best.vector)) < len(reads) and best.vector in outputs else []
+    counted = outputs.difference(panels)
     tiled = [name for name, _ in best.tiles if name in outputs]
 
     def company(name: str) -> int:
-        return min((len(used & outputs) for used in reads if name in used), default=len(outputs))
+        return min((len(used & counted) for used in reads if name in used), default=len(counted))
 
     innermost = [name for name in tiled if company(name) == max(map(company, tiled))][-1:] if len(tiled) > 1 else []
-    first = [name for name in tiled if name not in innermost and company(name) < len(outputs)]
-    middle = [name for name in by_output if name not in first and name not in innermost]
-    return (*first, *middle, *innermost)
+    first = [name for name in tiled if name not in innermost and company(name) < len(counted)]
+    if best.vector not in first:
+        panels = []
+    middle = [name for name in by_output if name not in (*panels, *first, *innermost)]
+    return (*panels, *first, *middle, *innermost)

@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ....dsl.equations import Equation
+from ....dsl.integers import Integer
 from ..kernel import Kernel
 from ..schedule import Road
 from ..target import Target
-from ..winograd import Roles, WeightTransform, Winograd
+from ..winograd import THREADS, Roles, WeightTransform, Winograd
 from .analysis import estimate
 
 _TILES = {2: (3,), 3: (2, 4), 5: (2,)}
@@ -116,6 +117,7 @@ def choose(equation: Equation, roles: Roles, target: Target) -> Winograd | None:
         width=best.columns * problem.lanes,
         lanes=problem.lanes,
         private=best.private,
+        threads=Integer.atom(THREADS),
     )
 
 

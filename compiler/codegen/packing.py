@@ -1,0 +1,145 @@
+"""Weights laid out as the register tile of a contraction walks through them.
+
+A tile reads a few vectors along one output index and then goes on to the next step of the
+reduction.  Where that index is long, every step is a jump of a whole row: a new page, the
+same few sets of the cache.  Weights that are known when a module is loaded are therefore
+copied once into panels, [outputs / width, reduction, width], and the kernel reads them
+from there one after the other.  Nothing else about it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from ...dsl.equations import Axis, Expression, Read, substitute_indices, transform
+from ...dsl.integers import Index, Integer
+from .kernel import Kernel, Stored, has_gather
+from .roads import analysis, contraction
+from .schedule import Schedule
+from .target import Target
+
+_WORTH_PACKING = 1 << 13  # elements; fewer stay in the first cache as they are
+
+
+@dataclass(frozen=True)
+class Packing:
+    """A kernel that reads panels called `name` in place of `source`, and the kernel that makes them."""
+
+    kernel: Kernel
+    source: str
+    name: str
+    panels: Stored
+    copy: Kernel
+
+
+def pack(kernel: Kernel, target: Target, fixed: Collection[str]) -> Packing | None:
+    """The kernel with one of its `fixed` operands in panels, or None if that gains nothing."""
+    road = contraction.road(kernel, target)
+    if road is None or kernel.combiner != "sum" or kernel.guard is not None:
+        return None
+    schedule = road.variants[-1][1]
+    vector = schedule.vector
+    if vector is None or vector not in {axis.name for axis in kernel.domain}:
+        return None
+    width = _width(kernel, schedule, vector)
+    if width is None:
+        return None
+    for read in contraction.body_reads(kernel):
+        if read.tensor in fixed and not has_gather(read) and _suits(kernel, read, vector):
+            return _packed(kernel, read, vector, width)
+    return None
+
+
+def _width(kernel: Kernel, schedule: Schedule, vector: str) -> int | None:
+    """Columns of a panel: those of the register tile, or fewer where they do not divide the axis."""
+    size = kernel.size(vector).constant
+    tile = schedule.tiles.get(vector, 1)
+    if schedule.stretch or any(axis.size.constant is None for axis in kernel.domain if len(kernel.domain) == 2):
+        tile = 2  # leaves registers for many samples
+    if size is None or schedule.lanes == 1:
+        return None
+    return next(
+        (
+            count * schedule.lanes
+            for count in (tile, 4, 3, 2, 1)
+            if count <= tile and size % (count * schedule.lanes) == 0
+        ),
+        None,
+    )
+
+
+def _suits(kernel: Kernel, read: Read, vector: str) -> bool:
+    """Whether a read goes through a large operand in rows along the vectors, longer than a panel is wide."""
+    names = read.subscripts[0].indices() if read.subscripts else set()
+    known = all(kernel.size(name).constant is not None for name in names if name in _own_indices(kernel))
+    return (
+        known
+        and names <= _own_indices(kernel)
+        and analysis.stride(kernel, read, vector) == 1
+        and any(axis.name in names for axis in kernel.reduction)
+        and analysis.estimate(kernel.tensors[read.tensor].count) >= _WORTH_PACKING
+    )
+
+
+def _own_indices(kernel: Kernel) -> set[str]:
+    """Names of the kernel's own indices."""
+    return {axis.name for axis in (*kernel.domain, *kernel.reduction)}
+
+
+def _packed(kernel: Kernel, read: Read, vector: str, width: int) -> Packing | None:
+    size = kernel.size(vector).constant or 0
+    if size <= width:
+        return None
+    panel, inside = f"{vector} panel", vector
+    place = Integer.index(panel) * width + Integer.index(inside)
+    names = read.subscripts[0].indices()
+    rows = [axis for axis in (*kernel.domain, *kernel.reduction) if axis.name in names and axis.name != vector]
+    address = Integer.index(panel)
+    for axis in rows:
+        address = address * axis.size + Integer.index(axis.name)
+    address = address * width + Integer.index(inside)
+    count = Integer.of(size)
+    for axis in rows:
+        count = count * axis.size
+    panels = Stored((count,), kernel.tensors[read.tensor].dtype)
+    sizes = ", ".join(map(str, rows))
+    name = f"{read.tensor} in panels of {width} ({read.subscripts[0]}; {sizes})"
+    split = (Axis(panel, Integer.of(size // width)), Axis(inside, Integer.of(width)))
+
+    def node(found: Expression) -> Expression | None:
+        return Read(name, (address,), read.dtype) if found == moved else None
+
+    def rewritten(expression: Expression) -> Expression:
+        return substitute_indices(expression, {vector: place})
+
+    moved = rewritten(read)
+    body = transform(rewritten(kernel.body), node)
+    domain = tuple(part for axis in kernel.domain for part in (split if axis.name == vector else (axis,)))
+    tensors = {(name if old == read.tensor else old): stored for old, stored in kernel.tensors.items()}
+    if any(found.tensor == read.tensor for found in replace(kernel, body=body).reads()):
+        tensors[read.tensor] = kernel.tensors[read.tensor]
+    tensors[name] = panels
+    result = replace(
+        kernel,
+        domain=domain,
+        body=body,
+        stages=tuple(replace(stage, value=rewritten(stage.value)) for stage in kernel.stages),
+        offset=kernel.offset.substitute({Index(vector): place}),
+        tensors=tensors,
+    )
+    copy = Kernel(
+        domain=(split[0], *rows, split[1]),
+        reduction=(),
+        combiner=None,
+        body=moved,
+        guard=None,
+        dtype=panels.dtype,
+        accumulator="",
+        stages=(),
+        offset=address,
+        output=panels,
+        tensors={read.tensor: kernel.tensors[read.tensor]},
+        ranges={},
+    )
+    return Packing(result, read.tensor, name, panels, copy)
