@@ -252,13 +252,21 @@ class _Planner:
     def _absorbed(self) -> set[str]:
         """Paddings that nobody needs as tensors, since all their readers pad by themselves."""
         found = set()
-        for name in self.graph:
-            operation = self.graph.operation(name)
-            if isinstance(operation, Equation) and operation.combiner is None and name not in self.outputs.values():
+        for root in self.tiled:
+            for name in self.graph.network.predecessors(root):
+                operation = self.graph.operation(name)
+                choice = isinstance(operation, Equation) and operation.combiner is None and _selects(operation.body)
                 readers = self.graph.consumers(name)
-                if readers and all(r in self.tiled and name not in _tensors(self.tiled[r][0].data) for r in readers):
+                if choice and name not in self.outputs.values() and all(self._pads(reader, name) for reader in readers):
                     found.add(name)
         return found
+
+    def _pads(self, reader: str, padding: str) -> bool:
+        """Whether an equation does the work of a padding by itself."""
+        return reader in self.tiled and padding not in (
+            self.tiled[reader][0].weight.tensor,
+            *_tensors(self.tiled[reader][0].data),
+        )
 
     def _tiled(
         self,
