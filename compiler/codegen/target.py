@@ -11,7 +11,7 @@ import os
 import platform
 import re
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import CompilationFailed
@@ -40,7 +40,8 @@ class Target:
     """A CPU.  `vector_bits` is the widest vector that pays, `registers` how many there are.
 
     `features` are the extensions that the code may use; `absent` those that a CPU of this
-    name has, but not the machine at hand (virtual machines hide some).
+    name has, but not the machine at hand (virtual machines hide some).  `native` says that
+    it is the machine at hand, not another of its name.
     """
 
     triple: str
@@ -50,6 +51,7 @@ class Target:
     vector_bits: int
     registers: int
     cores: int
+    native: bool = False
 
     @staticmethod
     def host(present: Set[str] | None = None) -> Target:
@@ -61,7 +63,7 @@ class Target:
         from tvm.target import codegen
 
         triple, cpu = str(codegen.llvm_get_system_triple()), str(codegen.llvm_get_system_cpu())
-        return _target(triple, cpu, available_cores(), present)
+        return replace(_target(triple, cpu, available_cores(), present), native=True)
 
     @staticmethod
     def named(name: str, cores: int | None = None, present: Set[str] | None = None) -> Target:
