@@ -58,9 +58,8 @@ def _check(manifest: Any, constants: Mapping[str, Array]) -> None:
     _require(all(isinstance(check["message"], str) for check in manifest["checks"]), "a check has no message")
     for step in manifest["steps"]:
         _require(all(isinstance(step[key], str) for key in ("origin", "kernel", "road")), "a step has no description")
-        _require(
-            all(isinstance(sizes.evaluate(step[key], symbols), int) for key in ("flops", "bytes")), "a step has no size"
-        )
+        counts = [sizes.evaluate(step[key], symbols) for key in ("flops", "bytes")]
+        _require(all(isinstance(count, int) for count in counts), f"the step {step['origin']} has no counts")
 
 
 def _require(condition: bool, problem: str) -> None:
