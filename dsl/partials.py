@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from .diagnostics import error
 from .equations import Equation, Partial, Piece
-from .group_parts import Member
+from .group_parts import Member, Part
 from .integers import ZERO, Index, Integer, bounds, is_nonnegative
 from .lowering import Lowering
 from .session import Session
@@ -18,8 +18,8 @@ def define_partial(elaborator: Session, scope: Scope, member: Member) -> None:
     builder = elaborator.builder
     pieces: list[Piece] = []
     dtype = member.value.dtype
+    _solve_ranges(elaborator, member)
     for k, part in enumerate(member.parts):
-        part.translator.ranges.solve()
         lowering = Lowering(builder, part.translator.ranges, f"{member.name}.{k}", part.place)
         made = lowering.define(f"{member.name}.{k}", part.domain, part.term, dtype)
         operation = builder.operations[made]
@@ -32,6 +32,43 @@ def define_partial(elaborator: Session, scope: Scope, member: Member) -> None:
     name = builder.add(member.name, Partial(shape, dtype, tuple(pieces)), member.spelled.place)
     builder.axes[name] = member.value.axes
     elaborator.define(member.spelled, replace(member.value, name=name, shape=shape), scope)
+
+
+def _solve_ranges(elaborator: Session, member: Member) -> None:
+    """Find all ranges; an index that one part reads nothing with runs as on the same axis of another part."""
+    waiting: list[tuple[Part, dict[int, str]]] = []
+    whole: dict[int, tuple[str, Integer]] = {}
+    for part in member.parts:
+        unread = _unread(part)
+        if unread:
+            waiting.append((part, unread))
+            continue
+        part.translator.ranges.solve()
+        for axis, name in _bare(part).items():
+            known = part.translator.ranges.known[name]
+            if not known.lower.terms:
+                whole.setdefault(axis, (name, known.upper))
+    for part, unread in waiting:
+        for axis, name in unread.items():
+            if axis in whole:
+                other, upper = whole[axis]
+                part.translator.ranges.state(name, ZERO, upper, part.place)
+                elaborator.builder.deduce(
+                    part.place, f"{name} runs over this axis as {other} does in another part: 0..{upper}"
+                )
+        part.translator.ranges.solve()
+
+
+def _bare(part: Part) -> dict[int, str]:
+    """Axis -> the index that stands there alone."""
+    return {k: name for k, target in enumerate(part.targets) for name in part.domain if target == Integer.index(name)}
+
+
+def _unread(part: Part) -> dict[int, str]:
+    """Those of `_bare` whose range nothing in the part gives."""
+    ranges = part.translator.ranges
+    read = {name for access in ranges.accesses for name in access.expression.indices()}
+    return {axis: name for axis, name in _bare(part).items() if name not in read and name not in ranges.known}
 
 
 def _box(piece: Piece) -> dict[str, tuple[Integer, Integer]]:

@@ -423,6 +423,19 @@ def test_r20_partial_definitions_interleave_and_must_cover() -> None:
     refused("Given x[5]\nT[b,3*j] = x[b,j]\nT[b,3*j+1] = 10 x[b,j]\n", "E707")
 
 
+def test_r20_a_constant_part_runs_over_the_other_axes_as_its_neighbours_do() -> None:
+    text = """
+Given x[5, 4]
+T[b, 2*i, j] = x[b,i,j]
+for b, i in 0..5, j: T[b, 2*i+1, j] = 0
+"""
+    x = numbers(3, 5, 4)
+    expected = numpy.zeros((3, 10, 4))
+    expected[:, ::2] = x
+    close(values(text, {"x": x})["T"], expected)
+    refused("Given x[5]\nT[b, 2*i] = x[b,i]\nT[b, 2*i + 1] = 0\n", "E402")
+
+
 def test_r21_patterns_refuse_lists_of_the_wrong_length() -> None:
     head = "Given x[5]\n"
     assert shape(checked(head + "y = x -> [FC(units [4, 3]) -> RELU]*2 -> FC(units 2)\n"), "y") == (2,)
