@@ -27,6 +27,7 @@ from . import main_function, roads, steps
 from .errors import CompilationFailed
 from .kernel import canonical
 from .lower import lower
+from .machine_code import machine_code, make_module
 from .memory import Lifetime, plan_memory
 from .plan import Action, Draw, Launch, Loop, Plan, computes_operations, make_plan, touched
 from .roads import random
@@ -61,7 +62,7 @@ class CompiledProgram:
     @cached_property
     def assembly(self) -> str:
         """The machine code as text (compiled again for it)."""
-        return "\n".join(_machine_code(module, self._target).inspect_source("asm") for module in self._modules)
+        return "\n".join(machine_code(module, self._target).inspect_source("asm") for module in self._modules)
 
 
 def compile_graph(graph: Graph, *, target: Target | None = None) -> CompiledProgram:
@@ -78,7 +79,7 @@ def compile_graph(graph: Graph, *, target: Target | None = None) -> CompiledProg
         main_function.lower(name, plan, actions, symbols, addresses, linked)
         for name, actions in (("majuscule_run", plan.run), ("majuscule_prepare", plan.prepare))
     ]
-    modules = (*kernels.modules, _module(mains))
+    modules = (*kernels.modules, make_module(mains))
     library = _link(modules, target)
     manifest = _manifest(graph, plan, symbols, arena, buffers, kernels, target)
     return CompiledProgram(library, manifest, _constants(graph, plan), tuple(kernels.notes), modules, target)
@@ -128,7 +129,7 @@ class _Kernels:
             name = f"majuscule_kernel_{len(self._known)}"
             road = roads.choose(kernel, self._target)
             function, checks = lower(kernel, road, name)
-            self.modules.append(_module([function]))
+            self.modules.append(make_module([function]))
             self._known[key] = name, checks, road
         name, checks, taken = self._known[key]
         self._launches.append(launch)  # keeps the identity alive that the tables are keyed by
@@ -151,13 +152,7 @@ class _Kernels:
         dtype = self._plan.buffers[draw.result].dtype
         if dtype not in self._random:
             self._random[dtype] = f"majuscule_random_{dtype}"
-            self.modules.append(_module([random.lower(dtype, self._random[dtype])]))
-
-
-def _module(functions: Sequence[Any]) -> Any:
-    import tvm
-
-    return tvm.IRModule({str(function.attrs["global_symbol"]): function for function in functions})
+            self.modules.append(make_module([random.lower(dtype, self._random[dtype])]))
 
 
 # -- sizes, buffers, manifest ----------------------------------------------------------------
@@ -278,7 +273,7 @@ def _link(modules: Sequence[Any], target: Target) -> bytes:
         with ThreadPoolExecutor(available_workers()) as pool:
             list(
                 pool.map(
-                    lambda pair: _machine_code(pair[0], target).write_to_file(pair[1], "o"),
+                    lambda pair: machine_code(pair[0], target).write_to_file(pair[1], "o"),
                     zip(modules, objects, strict=True),
                 )
             )
@@ -312,20 +307,3 @@ def _linker(target: Target) -> list[str]:
         f"a C compiler for {target.architecture} is needed to link the compiled code, and none was found; "
         "install gcc or clang, or set CC to its command"
     )
-
-
-def _machine_code(module: Any, target: Target) -> Any:
-    """A module of functions through TVM's passes and LLVM."""
-    import tvm
-    from tvm import tirx
-    from tvm.tirx.build import codegen_build
-
-    described = target.tvm_target()
-    passes = tirx.transform
-    exported = any(f.params and tirx.is_buffer_var(f.params[0]) for f in module.functions.values())
-    steps = [passes.BindTarget(described.with_host(described)), passes.AnnotateEntryFunc()]
-    if exported:
-        steps += [passes.SplitHostDevice(), passes.MakePackedAPI()]
-    steps += [passes.LowerTVMBuiltin(), passes.LowerIntrin()]
-    lowered = tvm.ir.transform.Sequential(steps)(module)
-    return codegen_build(lowered, described)

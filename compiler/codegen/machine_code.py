@@ -1,0 +1,32 @@
+"""TensorIR functions become machine code: TVM's passes and LLVM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .target import Target
+
+
+def make_module(functions: Sequence[Any]) -> Any:
+    """Functions as one module of TensorIR."""
+    import tvm
+
+    return tvm.IRModule({str(function.attrs["global_symbol"]): function for function in functions})
+
+
+def machine_code(module: Any, target: Target) -> Any:
+    """A module of TensorIR as a module of machine code."""
+    import tvm
+    from tvm import tirx
+    from tvm.tirx.build import codegen_build
+
+    described = target.tvm_target()
+    passes = tirx.transform
+    exported = any(f.params and tirx.is_buffer_var(f.params[0]) for f in module.functions.values())
+    steps = [passes.BindTarget(described.with_host(described)), passes.AnnotateEntryFunc()]
+    if exported:
+        steps += [passes.SplitHostDevice(), passes.MakePackedAPI()]
+    steps += [passes.LowerTVMBuiltin(), passes.LowerIntrin()]
+    lowered = tvm.ir.transform.Sequential(steps)(module)
+    return codegen_build(lowered, described)
