@@ -56,8 +56,11 @@ def _check(manifest: Any, constants: Mapping[str, Array]) -> None:
         sizes.evaluate(requirement["value"], symbols)
         _require(isinstance(requirement["reason"], str), "a requirement has no reason")
     _require(all(isinstance(check["message"], str) for check in manifest["checks"]), "a check has no message")
+    for entry in manifest["inputs"]:
+        _require(all(sizes.evaluate(size, symbols) >= 0 for size in entry["selects"]), "an input selects from nothing")
     for step in manifest["steps"]:
-        _require(all(isinstance(step[key], str) for key in ("origin", "kernel", "road")), "a step has no description")
+        texts = [step[key] for key in ("origin", "statement", "kernel", "road")]
+        _require(all(isinstance(text, str) for text in texts), "a step has no description")
         counts = [sizes.evaluate(step[key], symbols) for key in ("flops", "bytes")]
         _require(all(isinstance(count, int) for count in counts), f"the step {step['origin']} has no counts")
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy
 
-from ...dsl.equations import Constant, Input, Parameter, Recurrence, State
+from ...dsl.equations import Constant, Parameter, Program, Recurrence, State
 from ...dsl.integers import Integer, Symbol
 from ..graph import Graph, Note
-from . import main_function, roads, steps
+from . import inputs, main_function, roads, steps
 from .errors import CompilationFailed
 from .kernel import canonical
 from .lower import lower
@@ -118,9 +118,9 @@ class _Kernels:
         """What the main function needs of them."""
         return main_function.Linked(self._symbols, self._first_checks, self._random)
 
-    def steps(self, actions: Sequence[Action]) -> list[dict[str, Any]]:
+    def steps(self, program: Program, actions: Sequence[Action]) -> list[dict[str, Any]]:
         """What the manifest tells of actions."""
-        return [steps.describe(self._plan, action, self.linked(), self._roads) for action in actions]
+        return [steps.describe(program, self._plan, action, self.linked(), self._roads) for action in actions]
 
     def _launch(self, launch: Launch) -> None:
         kernel, tensors = canonical(launch.kernel)
@@ -234,7 +234,7 @@ def _manifest(
         "mode": program.mode,
         "target": target.describe(),
         "symbols": [{"name": symbol.name, "minimum": symbol.minimum} for symbol in symbols],
-        "inputs": [described(n) | {"batched": _input(operations[n]).batched} for n in program.inputs if main],
+        "inputs": [described(n) | inputs.describe(program, n) for n in program.inputs if main],
         "outputs": [described(name) for name in graph.roots],
         "parameters": [
             described(n) | {"trained": operation.trained}
@@ -252,14 +252,9 @@ def _manifest(
         "arena": encode_size(arena),
         "requirements": [{"value": encode_size(r.value), "reason": r.reason} for r in program.requirements if main],
         "checks": [{"message": message} for message in kernels.messages],
-        "steps": kernels.steps(plan.run),
+        "steps": kernels.steps(program, plan.run),
         "updates": dict(program.updates) if main else {},
     }
-
-
-def _input(operation: object) -> Input:
-    assert isinstance(operation, Input)
-    return operation
 
 
 # -- machine code ------------------------------------------------------------------------------

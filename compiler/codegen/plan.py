@@ -97,13 +97,15 @@ class Plan:
     """Actions at load (`prepare`) and per call (`run`), and all buffers by name.
 
     `places` maps a buffer's name to its kind: input, parameter, state, constant, prepared,
-    output or arena.
+    output or arena.  `roots` maps a tensor that a kernel leaves to the one that it starts from:
+    the convolution, say, before its ReLU.
     """
 
     prepare: list[Action] = field(default_factory=list)
     run: list[Action] = field(default_factory=list)
     buffers: dict[str, Stored] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
+    roots: dict[str, str] = field(default_factory=dict)
 
 
 def touched(action: Action) -> list[str]:
@@ -130,7 +132,7 @@ class _Planner:
         self.graph = graph
         self.target = target
         self.groups = plan_groups(graph)
-        self.plan_ = Plan()
+        self.plan_ = Plan(roots={group.result: group.root for group in self.groups})
         self.home: dict[str, str] = {}  # tensor -> buffer
         self.carries: dict[tuple[str, int], str] = {}
         # Where a program changes its state, what follows from weights is not fixed.

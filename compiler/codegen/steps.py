@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...dsl.equations import Program
 from ...dsl.integers import ZERO, Index, Integer
 from .main_function import Linked
 from .plan import Action, Draw, Launch, Plan
@@ -16,20 +17,29 @@ from .sizes import encode_size
 from .storage import BYTES
 
 
-def describe(plan: Plan, action: Action, linked: Linked, roads: Mapping[int, str]) -> dict[str, Any]:
-    """An action's entry: the tensor it makes, its kernel's symbol, the road in words, and its work.
+def describe(program: Program, plan: Plan, action: Action, linked: Linked, roads: Mapping[int, str]) -> dict[str, Any]:
+    """An action's entry: tensor, statement, kernel's symbol, road in words, and work.
 
-    `roads` are the roads of the launches, by identity.  `flops` and `bytes` are sizes (see `work`).
+    `origin` is the tensor that it makes; `statement` is the statement of the main program that
+    asks for most of its work.  `roads` are the roads of the launches, by identity.  `flops` and
+    `bytes` are sizes (see `work`).
     """
     kernels, road = _kernels(plan, action, linked, roads)
     flops, moved = _work(plan, action)
     return {
         "origin": action.origin,
+        "statement": _statement(program, plan.roots.get(action.origin, action.origin)),
         "kernel": ", ".join(dict.fromkeys(kernels)),
         "road": road,
         "flops": encode_size(flops),
         "bytes": encode_size(moved),
     }
+
+
+def _statement(program: Program, name: str) -> str:
+    """The name of the statement of the main program that made an operation."""
+    made = (s.name for s in program.statements if s.depth == 0 and name in s.operations)
+    return next(made, name.partition(".")[0])  # parts of a layer, and what passes make of them, begin with its name
 
 
 def _kernels(plan: Plan, action: Action, linked: Linked, roads: Mapping[int, str]) -> tuple[list[str], str]:

@@ -32,7 +32,8 @@ def bytes_moved(kernel: Kernel) -> Integer:
     """Bytes of the operands and of the result, each element counted once, however often it is read.
 
     Of an operand only the part counts that the kernel can reach: at most an element for each
-    point of the indices in its subscripts.
+    point of the indices in its subscripts.  Operands that the body does not name, such as
+    weights that were transformed for an algorithm, count whole.
     """
     results = _points(kernel, {axis.name for axis in kernel.domain})
     return results * BYTES[kernel.output.dtype] + sum((_read(kernel, name) for name in kernel.tensors), start=ZERO)
@@ -42,7 +43,7 @@ def _read(kernel: Kernel, name: str) -> Integer:
     """The bytes that a kernel reads of one operand."""
     stored = kernel.tensors[name]
     reads = [read for read in kernel.reads() if read.tensor == name]
-    reached = sum((_reach(kernel, read) for read in reads), start=ZERO)
+    reached = sum((_reach(kernel, read) for read in reads), start=ZERO) if reads else stored.count
     # Where neither is known to be less, a gather is taken to need a part, anything else the whole.
     few = is_nonnegative(stored.count - reached) or (
         any(map(has_gather, reads)) and not is_nonnegative(reached - stored.count)

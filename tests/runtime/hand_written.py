@@ -65,8 +65,8 @@ MANIFEST: dict[str, Any] = {
     "name": "pick",
     "symbols": [{"name": "batch", "minimum": 1}],
     "inputs": [
-        {"name": "x", "shape": [BATCH, 4], "dtype": "float32", "batched": True},
-        {"name": "label", "shape": [BATCH], "dtype": "int32", "batched": True},
+        {"name": "x", "shape": [BATCH, 4], "dtype": "float32", "batched": True, "selects": []},
+        {"name": "label", "shape": [BATCH], "dtype": "int32", "batched": True, "selects": [4]},
     ],
     "outputs": [
         {"name": "z", "shape": [BATCH, 4], "dtype": "float32"},
@@ -93,7 +93,14 @@ MANIFEST: dict[str, Any] = {
     "requirements": [{"value": {"terms": [[-1, ["batch"]], [1000, []]]}, "reason": "at most 1000 samples"}],
     "checks": [{"message": "label must lie in 0..4"}],
     "steps": [
-        {"origin": "z", "kernel": "all", "road": "plain loops", "flops": {"terms": [[8, ["batch"]]]}, "bytes": 0}
+        {
+            "origin": "z",
+            "statement": "z",
+            "kernel": "all",
+            "road": "plain loops",
+            "flops": {"terms": [[8, ["batch"]]]},
+            "bytes": {"terms": [[32, ["batch"]], [36, []]]},
+        }
     ],
     "target": {},
 }
