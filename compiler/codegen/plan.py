@@ -42,7 +42,7 @@ from .packing import Packing, pack
 from .roads import winograd
 from .storage import BYTES
 from .target import Target
-from .winograd import Roles, WeightTransform, Winograd, bounded, inlined, roles
+from .winograd import Forced, Roles, WeightTransform, Winograd, bounded, inlined, roles
 from .winograd_nest import scratch_size
 
 
@@ -122,13 +122,13 @@ def computes_operations(graph: Graph) -> bool:
     return not graph.roots or any(root in graph.program.operations for root in graph.roots)
 
 
-def make_plan(graph: Graph, target: Target, *, exact: bool = False) -> Plan:
-    """The plan of a graph whose passes are done; `exact` leaves out algorithms that round otherwise."""
-    return _Planner(graph, target, exact).plan()
+def make_plan(graph: Graph, target: Target, *, road: Forced | None = None) -> Plan:
+    """The plan of a graph whose passes are done; `road` forces an algorithm on convolutions (see `Forced`)."""
+    return _Planner(graph, target, road).plan()
 
 
 class _Planner:
-    def __init__(self, graph: Graph, target: Target, exact: bool) -> None:
+    def __init__(self, graph: Graph, target: Target, road: Forced | None) -> None:
         self.graph = graph
         self.target = target
         self.groups = plan_groups(graph)
@@ -141,7 +141,7 @@ class _Planner:
         self.written: dict[str, tuple[str, tuple[Integer, ...]]] = {}  # tensor -> partial and subscripts
         self.outputs = {root: graph.resolve(root) for root in graph.roots}
         self.fixed = data_free(graph) if fixed else set()
-        self.tiled = {} if exact else self._choose_tiled()
+        self.tiled = {} if road == "direct" else self._choose_tiled(forced=road == "winograd")
         self.absorbed = self._absorbed()
 
     def plan(self) -> Plan:
@@ -228,7 +228,7 @@ class _Planner:
 
     # -- Winograd's algorithm ------------------------------------------------------------
 
-    def _choose_tiled(self) -> dict[str, tuple[Roles, Winograd]]:
+    def _choose_tiled(self, *, forced: bool) -> dict[str, tuple[Roles, Winograd]]:
         """The equations that are computed by Winograd's algorithm, by name."""
         found = {}
         for group in self.groups:
@@ -238,7 +238,7 @@ class _Planner:
             parts = roles(operation)
             if parts is not None and parts.weight.tensor in self.fixed:
                 parts = self._with_padding(parts)
-                spec = winograd.choose(operation, parts, self.target)
+                spec = winograd.choose(operation, parts, self.target, forced=forced)
                 if spec is not None:
                     found[group.root] = parts, spec
         return found

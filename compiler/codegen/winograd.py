@@ -13,6 +13,7 @@ used counts: one, two or three window axes, any number of other axes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal as OneOf
 
 from ...dsl.equations import (
     Apply,
@@ -30,6 +31,12 @@ from ...dsl.integers import Integer, Symbol
 
 THREADS = Symbol("threads!", 1)
 """The number of threads that a call runs on; no program can name it."""
+
+Forced = OneOf["winograd", "direct"]
+"""What may be asked of convolutions: Winograd's algorithm wherever it can be used, or nowhere.
+
+The latter keeps to the sum as it stands and its rounding.
+"""
 
 
 @dataclass(frozen=True)

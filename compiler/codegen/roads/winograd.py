@@ -24,8 +24,8 @@ from .analysis import estimate
 _TILES = {2: (3,), 3: (2, 4), 5: (2,)}
 """Sizes of tiles by the size of the window: those whose matrices keep rounding errors small."""
 
-_ROWS = {2: 14, 1: 27}
-"""The most rows of a register tile of so many vectors of columns, for 32 registers."""
+_ROWS = {32: {2: 14, 1: 27}, 16: {2: 5, 1: 11}}
+"""The most rows of a register tile, by the number of registers and of vectors of columns."""
 
 _EFFICIENCY = 0.8  # of the product's share of the vector units' peak
 _TRANSFORM = 6.0  # cycles for each point and vector of a tile, loads and stores included
@@ -57,6 +57,7 @@ class _Problem:
     inputs: int
     outputs: int
     lanes: int
+    registers: int
     cores: int
 
     def direct(self) -> float:
@@ -87,8 +88,8 @@ class _Candidate:
     private: bool
 
 
-def choose(equation: Equation, roles: Roles, target: Target) -> Winograd | None:
-    """The best way, or None if computing the equation directly is cheaper."""
+def choose(equation: Equation, roles: Roles, target: Target, *, forced: bool = False) -> Winograd | None:
+    """The best way, or None if there is none or, unless `forced`, computing the equation directly is cheaper."""
     sizes = {axis.name: estimate(axis.size, 1) for axis in (*equation.domain, *equation.reduction)}
     outputs = [axis.name for axis in equation.domain]
     summed = [axis.name for axis in equation.reduction]
@@ -100,12 +101,13 @@ def choose(equation: Equation, roles: Roles, target: Target) -> Winograd | None:
         inputs=sizes[roles.contracted],
         outputs=sizes[roles.free],
         lanes=target.lanes(32),
+        registers=target.registers,
         cores=target.cores,
     )
-    if problem.inputs < problem.lanes or target.registers < 32:
+    if not forced and (problem.inputs < problem.lanes or target.registers < 32):
         return None
     best = min(_candidates(problem), key=lambda found: found.cost, default=None)
-    if best is None or best.cost > _WORTH_WHILE * problem.direct():
+    if best is None or not (forced or best.cost <= _WORTH_WHILE * problem.direct()):
         return None
     return Winograd(
         windows=tuple((outputs.index(x), summed.index(p)) for x, p in roles.windows),
@@ -128,7 +130,7 @@ def _candidates(problem: _Problem) -> Iterator[_Candidate]:
             continue
         points = math.prod(m + r - 1 for m, r in zip(tiles, problem.filters, strict=True))
         count = math.prod(-(-size // m) for size, m in zip(problem.maps, tiles, strict=True)) * problem.others
-        for columns, most_rows in _ROWS.items():
+        for columns, most_rows in _ROWS[problem.registers].items():
             if problem.outputs % (columns * problem.lanes):
                 continue
             for private in (False, True):
