@@ -11,11 +11,13 @@ from typing import Any, cast
 import numpy
 
 from . import artifact as files
+from . import samples
 from .arrays import Array, aligned_empty, as_array, convert, is_plain, numpy_dtype
 from .artifact import Artifact
 from .errors import ArgumentError, ClosedModule, OutOfMemory
 from .executor import Executor, get_executor
 from .host import require_host
+from .profiling import Parts, Profile, measure
 from .program import Plan, Program
 from .signature import Lengths, Signature, TensorInfo, describe_tensor, nearest
 from .weights import WeightsSource, fit_weights, read_weights
@@ -120,15 +122,21 @@ class Module:
         another `ModuleError`.
         """
         program, executor = self._open()
+        plan, arrays, outputs = self._arranged(executor, inputs, named, out)
+        executor.run(lambda: program.run(plan, arrays, outputs, seed, step))
+        return outputs[0] if len(outputs) == 1 else Outputs(self._output_names, outputs)
+
+    def _arranged(
+        self, executor: Executor, inputs: Sequence[object], named: Mapping[str, object], out: object
+    ) -> tuple[Plan, list[Array], list[Array]]:
+        """What a call is made of: its plan, the inputs in order as the code takes them, and the outputs to fill."""
         values = self._signature.arrange(inputs, named)
         arrays = [
             self._input(value, name, dtype)
             for value, name, dtype in zip(values, self._signature.names, self._input_dtypes, strict=True)
         ]
         plan = self._plan(tuple([array.shape for array in arrays]), executor.threads)
-        outputs = self._new_outputs(plan) if out is None else self._given_outputs(out, plan, arrays)
-        executor.run(lambda: program.run(plan, arrays, outputs, seed, step))
-        return outputs[0] if len(outputs) == 1 else Outputs(self._output_names, outputs)
+        return plan, arrays, self._new_outputs(plan) if out is None else self._given_outputs(out, plan, arrays)
 
     def _input(self, value: object, name: str, dtype: numpy.dtype[Any]) -> Array:
         if type(value) is numpy.ndarray and value.dtype == dtype and is_plain(value):
@@ -179,6 +187,39 @@ class Module:
             raise ClosedModule(f"module {self.name} was closed")
         return program, self._executor
 
+    # -- measuring ---------------------------------------------------------------------------
+
+    def random_inputs(
+        self, batch: int = 1, *, sizes: Mapping[str, int] | None = None, seed: int = 0
+    ) -> dict[str, Array]:
+        """Random inputs to try the module with, by name: `module(**module.random_inputs(8))`.
+
+        `sizes` are lengths of axes that the program leaves open, by name; others are 8 long.
+        Whole numbers are such that no check of the program fails.  Raises `ArgumentError` for an
+        unknown size.
+        """
+        chosen = samples.choose_sizes(self._manifest, batch, sizes or {})
+        return samples.random_inputs(self._manifest, chosen, seed)
+
+    def profile(
+        self, *inputs: object, out: object = None, seconds: float = 2.0, rounds: int | None = None, **named: object
+    ) -> Profile:
+        """Run the program on these inputs and time each of its steps.
+
+        Inputs and `out` are as for a call.  It runs `rounds` times, or, if that is None, as often as
+        `seconds` allow, at least three times.  Raises what a call does.
+        """
+        program, executor = self._open()
+        plan, arrays, outputs = self._arranged(executor, inputs, named, out)
+        executor.run(lambda: program.run(plan, arrays, outputs, 0, 0))
+
+        def time_parts(parts: Parts) -> list[float]:
+            taken: list[float] = executor.run(lambda: program.time_parts(plan, arrays, outputs, parts))
+            return taken
+
+        sizes = self._signature.bind([array.shape for array in arrays])
+        return measure(self._manifest["steps"], sizes, time_parts, executor.threads, seconds=seconds, rounds=rounds)
+
     # -- what it is --------------------------------------------------------------------------
 
     @property
@@ -195,6 +236,11 @@ class Module:
     def outputs(self) -> tuple[TensorInfo, ...]:
         """Names, shapes and dtypes of the outputs, in order."""
         return tuple(map(describe_tensor, self._manifest["outputs"]))
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether an input has a batch, of any length."""
+        return bool(samples.batch_symbols(self._manifest))
 
     @property
     def parameters(self) -> tuple[TensorInfo, ...]:

@@ -8,6 +8,7 @@ All of this belongs to the executor's thread: only functions that run there touc
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -83,33 +84,47 @@ class Program:
         self._buffers[:] = buffers
         return placed
 
-    def run(
-        self,
-        plan: Plan,
-        inputs: Sequence[Array],
-        outputs: Sequence[Array],
-        seed: int,
-        step: int,
-        part: tuple[int, int] = _EVERYTHING,
-    ) -> None:
+    def run(self, plan: Plan, inputs: Sequence[Array], outputs: Sequence[Array], seed: int, step: int) -> None:
         """Fill the outputs, row-major arrays of the planned shapes, from the inputs.
 
-        Only those actions run whose places in the manifest's `steps` are in the half-open interval
-        `part`.  Raises `CheckError`, `ExecutionError` or `OutOfMemory`.
+        Raises `CheckError`, `ExecutionError` or `OutOfMemory`.
         """
-        self._reserve(plan.arena)
-        buffers = self._buffers
-        for position, index in self._input_positions:
-            buffers[position] = address(inputs[index])
-        for position, index in self._output_positions:
-            buffers[position] = address(outputs[index])
-        self._sizes[:] = [*plan.symbols, _as_int64(seed), _as_int64(step), *part, plan.threads]
+        self._place(plan, inputs, outputs)
+        self._sizes[:] = [*plan.symbols, _as_int64(seed), _as_int64(step), *_EVERYTHING, plan.threads]
         if len(self._status):
             self._status.fill(0)
         self._run(self._arguments)
         if len(self._status) and self._status.any():
             failed = numpy.flatnonzero(self._status)
             raise CheckError("; ".join(self._manifest["checks"][i]["message"] for i in failed))
+
+    def time_parts(
+        self, plan: Plan, inputs: Sequence[Array], outputs: Sequence[Array], parts: Sequence[tuple[int, int]]
+    ) -> list[float]:
+        """Run parts of the program, one after the other, and give the seconds that each took.
+
+        A part is a half-open interval of places in the manifest's `steps`.  Seed and step are 0,
+        and checks that fail are not reported.  Raises `ExecutionError` or `OutOfMemory`.
+        """
+        self._place(plan, inputs, outputs)
+        self._sizes[:] = [*plan.symbols, 0, 0, *_EVERYTHING, plan.threads]
+        interval = slice(len(plan.symbols) + 2, len(plan.symbols) + 4)
+        taken: list[float] = []
+        for part in parts:
+            self._sizes[interval] = part
+            start = time.perf_counter()
+            self._run(self._arguments)
+            taken.append(time.perf_counter() - start)
+        return taken
+
+    def _place(self, plan: Plan, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
+        """Write down where the arrays of a call are."""
+        self._reserve(plan.arena)
+        buffers = self._buffers
+        for position, index in self._input_positions:
+            buffers[position] = address(inputs[index])
+        for position, index in self._output_positions:
+            buffers[position] = address(outputs[index])
 
     def _reserve(self, size: int) -> None:
         if len(self._arena) >= size and len(self._arena):
