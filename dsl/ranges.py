@@ -449,7 +449,10 @@ class Ranges:
         size = self.builder.resolve(guarded[0].size).constant if guarded else None
         span = f"{shown} in 0..{size or 3}"
         fix = Fix(self.places[name], span, f"give its range, as in `{span}`") if name in self.bindable else None
-        notes = [f"a range can be given where {shown} is bound, as in `sum[{span}](…)`"] if fix is None else []
+        way = (
+            f"where {shown} is bound, as in `sum[{span}](…)`" if name in self.windows else f"before it, `for {span}: …`"
+        )
+        notes = [f"a range can be given {way}"] if fix is None else []
         place, here = self.places[name], "nothing is read with it"
         with_whom = ""
         if involved:
