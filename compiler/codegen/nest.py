@@ -26,7 +26,7 @@ from .combiners import Accumulator
 from .expressions import Lowering, Point, depends
 from .kernel import Kernel
 from .schedule import Piece, Schedule, cut
-from .statements import PARALLEL, SERIAL, Block, all_of, lanes_of
+from .statements import PARALLEL, SERIAL, Block, all_of, integer, lanes_of
 from .storage import store
 
 
@@ -187,7 +187,14 @@ class Nest:
         if self.horizontal and order[0] == self.schedule.vector:
             self._along_lanes(block, tile)
             return
-        with block.loop(order[0], self.lowering.size(self.kernel.size(order[0]))) as (body, index):
+        size = self.kernel.size(order[0])
+        if self.schedule.written_out and len(order) == 1 and size.constant is not None:
+            self.lowering.indices[order[0]] = integer(0)
+            for place in range(size.constant):
+                moved = [replace(e, point=replace(e.point, shifts={**e.point.shifts, order[0]: place})) for e in tile]
+                self._reduce(block, (), moved)
+            return
+        with block.loop(order[0], self.lowering.size(size)) as (body, index):
             self.lowering.indices[order[0]] = index
             self._reduce(body, order[1:], tile)
 

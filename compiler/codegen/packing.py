@@ -52,21 +52,19 @@ def pack(kernel: Kernel, target: Target, fixed: Collection[str]) -> Packing | No
 
 
 def _width(kernel: Kernel, schedule: Schedule, vector: str) -> int | None:
-    """Columns of a panel: those of the register tile, or fewer where they do not divide the axis."""
-    size = kernel.size(vector).constant
+    """Columns of a panel: a divisor of the axis that fills few vectors well, those of the register tile if possible."""
+    size, lanes = kernel.size(vector).constant, schedule.lanes
+    if size is None or lanes == 1:
+        return None
     tile = schedule.tiles.get(vector, 1)
     if schedule.stretch or any(axis.size.constant is None for axis in kernel.domain if len(kernel.domain) == 2):
         tile = 2  # leaves registers for many samples
-    if size is None or schedule.lanes == 1:
-        return None
-    return next(
-        (
-            count * schedule.lanes
-            for count in (tile, 4, 3, 2, 1)
-            if count <= tile and size % (count * schedule.lanes) == 0
-        ),
-        None,
-    )
+
+    def waste(width: int) -> tuple[float, int]:
+        return -(-width // lanes) * lanes / width, abs(tile * lanes - width)
+
+    widths = [width for width in range(lanes, 4 * lanes + 1) if size % width == 0]
+    return min(widths, key=waste, default=None)
 
 
 def _suits(kernel: Kernel, read: Read, vector: str) -> bool:

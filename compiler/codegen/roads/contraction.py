@@ -26,6 +26,9 @@ _WORTH_A_VARIANT = 0.8  # of the cost that a second schedule must stay below
 _LARGE = 1 << 18  # elements of an operand that does not stay in the second cache
 _FAR = 4.0  # the cost of loading what no known index lets stay in a cache, against other loads
 _FEW = 2  # elements of an open axis from which on a tile along it pays, since its rest is cut into tiles too
+_SOME = 8  # elements of an axis by which loads are used often enough
+_FIRST_CACHE = 1 << 12  # elements of an operand that stay in the first cache whatever the order
+_WINDOW = 7  # the longest window that is written out
 _OPEN_SHARE = 0.5  # of the work in full tiles along an axis whose size only a call gives
 
 
@@ -72,8 +75,26 @@ def _schedule(kernel: Kernel, target: Target, found: _Candidate) -> Schedule:
     reduction = analysis.by_reads(kernel)
     if found.vector in reduction:
         reduction = (*(name for name in reduction if name != found.vector), found.vector)
-    schedule = Schedule(order, reduction, found.vector, found.lanes, dict(found.tiles))
+    written = window(kernel)
+    out = written is not None and _slides(kernel, found, written[0])
+    schedule = Schedule(order, reduction, found.vector, found.lanes, dict(found.tiles), written_out=out)
     return replace(schedule, parallel=analysis.spread(kernel, order, schedule, target))
+
+
+def window(kernel: Kernel) -> tuple[str, int] | None:
+    """The innermost reduction index and its size, if it is short enough to be written out."""
+    order = analysis.by_reads(kernel)
+    size = kernel.size(order[-1]).constant if order else None
+    return (order[-1], size) if size is not None and 1 < size <= _WINDOW else None
+
+
+def _slides(kernel: Kernel, found: _Candidate, index: str) -> bool:
+    """Whether neighbours in the register tile read what others read at the next place of the window."""
+    for read in body_reads(kernel):
+        step = analysis.stride(kernel, read, index)
+        if step and any(n > 1 and analysis.stride(kernel, read, t) == step for t, n in found.tiles):
+            return True
+    return False
 
 
 def _streams(kernel: Kernel, found: _Candidate) -> bool:
@@ -81,7 +102,7 @@ def _streams(kernel: Kernel, found: _Candidate) -> bool:
     others = [axis for axis in kernel.domain if axis.name != found.vector]
     if found.vector in {axis.name for axis in kernel.reduction} or kernel.guard is not None:
         return False
-    if any(axis.size.constant is not None for axis in others) or analysis.widest(kernel) > 64:
+    if not all(_may_be_few(axis.size) for axis in others) or analysis.widest(kernel) > 64:
         return False
     needed = {found.vector, *(axis.name for axis in kernel.reduction)}
     return any(
@@ -90,6 +111,11 @@ def _streams(kernel: Kernel, found: _Candidate) -> bool:
         and analysis.estimate(kernel.tensors[read.tensor].count) >= _LARGE
         for read in body_reads(kernel)
     )
+
+
+def _may_be_few(size: Integer) -> bool:
+    """Whether a size is open and may be small in a call."""
+    return size.constant is None and analysis.estimate(size, 1) < _SOME
 
 
 def _reuses(kernel: Kernel) -> bool:
@@ -127,6 +153,7 @@ class _Tiles:
             )
             for read in body_reads(kernel)
         ]
+        self.window = window(kernel)
         self.loads = [self._load(read) for read in body_reads(kernel)]
         self.steps = math.prod(self.sizes[name] for name in self.reduction)
         self._coverage: dict[tuple[str, int, int], float | None] = {}
@@ -148,12 +175,18 @@ class _Tiles:
                 for one, two in itertools.product(range(1, 9), range(1, 9) if first != second else (1,)):
                     yield from self._scored(name, lanes, {second: two, first: one})
 
+    def _loaded(self, name: str, tile: int, strides: dict[str, int | None]) -> float:
+        """Loads along an index of the tile for each step of the reduction; a window slides over those before."""
+        if self.window is None or strides[self.window[0]] is None or strides[self.window[0]] != strides[name]:
+            return tile
+        return (tile + self.window[1] - 1) / self.window[1]
+
     def _load(self, read: Read) -> float:
         """The cost of a load, far more where an operand is large and only an index of open size uses it again."""
         names = {i for s in read.subscripts for i in s.indices()}
         again = [axis for axis in self.kernel.domain if axis.name not in names]
         large = analysis.estimate(self.kernel.tensors[read.tensor].count) >= _LARGE
-        return _FAR if large and all(axis.size.constant is None for axis in again) else _LOAD
+        return _FAR if large and all(_may_be_few(axis.size) for axis in again) else _LOAD
 
     def _scored(self, vector: str, lanes: int, tiles: dict[str, int]) -> Iterator[_Candidate]:
         """The candidate, if its tile fits the axes and the registers."""
@@ -161,9 +194,9 @@ class _Tiles:
             return
         accumulators, loads, held = math.prod(tiles.values()), 0.0, 0
         for (used, strides), load in zip(self.reads, self.loads, strict=True):
-            count = math.prod(tile for name, tile in tiles.items() if name in used)
+            count = math.prod(self._loaded(name, tile, strides) for name, tile in tiles.items() if name in used)
             loads += load * count * (1.0 if strides[vector] in (0, 1) else 1.5 * lanes)
-            held = max(held, count) if strides[vector] == 0 else held + min(count, 4)
+            held = max(held, int(count)) if strides[vector] == 0 else held + min(int(count), 4)
         if accumulators + min(held, 5) + 1 > self.target.registers:
             return
         # Fewer than eight independent additions leave the units waiting for each other.
@@ -223,7 +256,16 @@ def _order(kernel: Kernel, best: _Candidate) -> tuple[str, ...]:
 
     innermost = [name for name in tiled if company(name) == max(map(company, tiled))][-1:] if len(tiled) > 1 else []
     first = [name for name in tiled if name not in innermost and company(name) < len(counted)]
+    first = [name for name in first if _fills_cache(kernel, name)]
+    if not first:
+        return tuple(by_output)
     if best.vector not in first:
         panels = []
     middle = [name for name in by_output if name not in (*panels, *first, *innermost)]
     return (*panels, *first, *middle, *innermost)
+
+
+def _fills_cache(kernel: Kernel, name: str) -> bool:
+    """Whether all operands that depend on an index are too large to stay in the first cache."""
+    found = [read for read in body_reads(kernel) if any(name in s.indices() for s in read.subscripts)]
+    return all(analysis.estimate(kernel.tensors[read.tensor].count) > _FIRST_CACHE for read in found)

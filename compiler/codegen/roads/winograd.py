@@ -64,16 +64,16 @@ class _Problem:
         """Cycles of the sum as it stands."""
         products = math.prod(self.filters) * self.inputs * self.outputs
         positions = math.prod(self.maps) * self.others
-        return max(self.multiplying(positions * products), self.reading(4 * products, shared=True))
+        return max(self.multiplying(positions * products), self.reading(4 * products))
 
     def multiplying(self, products: float) -> float:
         """Cycles of multiplications and additions on all cores, two vectors of them at a time."""
         return products / (2 * self.lanes * _EFFICIENCY * self.cores)
 
-    def reading(self, size: float, *, shared: bool) -> float:
-        """Cycles in which each core (or all together, each a share) reads so many bytes once."""
+    def reading(self, size: float, times: float = 1) -> float:
+        """Cycles in which all cores read so many bytes, from memory the first time, each core all of it later."""
         speed = _FROM_SECOND if size <= _SECOND_CACHE / 2 else _FROM_THIRD if size <= _THIRD_CACHE else _FROM_MEMORY
-        return size / (speed * (self.cores if shared else 1))
+        return size / (_FROM_MEMORY * self.cores) + (times - 1) * size / speed
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,8 @@ def _scored(
     # Reading weights from afar is hidden by the arithmetic only in part; a few rows leave loads as the limit.
     slow = max(1.0, (rows + columns) / (rows * columns), 8 / (rows * columns))
     multiplying = problem.multiplying(points * count * waste * inputs * outputs) * slow
-    weights = problem.reading(4 * points * inputs * outputs, shared=not private)
     times = -(-chunks // cores) if private else chunks
-    reading = weights * times
+    reading = problem.reading(4 * points * inputs * outputs, times)
     size = per_tile * chunk
     moving = 2 * per_tile * count / cores / (_FROM_SECOND if private and size <= _SECOND_CACHE else _FROM_THIRD)
     transforming = _TRANSFORM * points * count * (inputs + outputs) / problem.lanes / cores
