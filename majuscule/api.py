@@ -42,6 +42,7 @@ def compile(
     seed: int = 0,
     mode: Mode = "inferring",
     threads: int | None = None,
+    cache: bool = True,
 ) -> Module:
     """Compile a program into a module that runs in this process and can be saved.
 
@@ -49,7 +50,8 @@ def compile(
     "cpu", this machine, or LLVM's name of a CPU.  `weights` are a `.safetensors` or `.npz`
     file or a mapping from names to arrays; without them parameters start as the program
     says, with random numbers chosen by `seed`.  `threads` compute, by default one for each
-    core that this process may use.
+    core that this process may use.  Without the `cache`, nothing is taken from what was
+    compiled before, nor kept.
 
     Raises `SourceErrors` with every mistake in the program, `WeightsError` if the weights do not
     fit, `CompilationFailed` for an unknown target, or another `ModuleError`.
@@ -57,7 +59,9 @@ def compile(
     checked = check(source, mode=mode)
     program = checked.require()
     sources = source_names(checked.sources)
-    return compile_program(program, target=target, weights=weights, seed=seed, threads=threads, sources=sources)
+    return compile_program(
+        program, target=target, weights=weights, seed=seed, threads=threads, sources=sources, cache=cache
+    )
 
 
 def compile_program(
@@ -68,12 +72,13 @@ def compile_program(
     seed: int = 0,
     threads: int | None = None,
     sources: Mapping[str, str] | None = None,
+    cache: bool = True,
 ) -> Module:
     """Compile a checked program; arguments and errors as for `compile`.
 
     `sources` are its texts by file name, to be kept in the module, the main one first.
     """
-    from .compiler.codegen.build import compile_graph
+    from .compiler.codegen.compiled import compile_graph
     from .compiler.codegen.target import Target
     from .compiler.graph import Graph
     from .compiler.interpreter import initial_values
@@ -84,7 +89,7 @@ def compile_program(
     from .runtime.weights import read_weights
 
     graph = optimize(Graph.from_program(program), fold_weights=program.mode != "training")
-    compiled = compile_graph(graph, target=Target.named(target, present=cpu_features()))
+    compiled = compile_graph(graph, target=Target.named(target, present=cpu_features()), cache=cache)
     manifest = compiled.manifest
     wanted = [describe_tensor(entry) for entry in (*manifest["parameters"], *manifest["states"])]
     if weights is None:

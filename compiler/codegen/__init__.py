@@ -4,8 +4,7 @@
 `main_function`) and a manifest that says how to call them.
 """
 
-from . import tvm_loading  # noqa: F401 (comes first)
-from .build import CompiledProgram, compile_graph
+from .compiled import CompiledProgram, compile_graph
 from .errors import CompilationFailed
 from .target import Target
 

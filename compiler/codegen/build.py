@@ -1,37 +1,26 @@
 """From a graph to a shared library: plan, kernels, main function, machine code.
 
-`compile_graph` reads from top to bottom as the work goes.  Equal kernels are compiled
-once; each is an object file of its own, made by LLVM through TVM, and the system's C
-compiler links them.
+`build` reads from top to bottom as the work goes.  Equal kernels are compiled once; each is
+an object file of its own, made by LLVM through TVM or found in the cache, and the system's
+C compiler links them.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy
-
-from ...dsl.equations import Constant, Parameter, Program, Recurrence, State
+from ...dsl.equations import Parameter, Program, Recurrence, State
 from ...dsl.integers import Integer, Symbol
 from ..graph import Graph, Note
 from . import inputs, main_function, roads, steps
-from .errors import CompilationFailed
+from .cache import Cache, fingerprint
 from .kernel import canonical
-from .lower import lower
-from .machine_code import machine_code, make_module
+from .linking import link
+from .machine_code import make_module
 from .memory import Lifetime, plan_memory
+from .objects import KernelSource, RandomSource, Source, compile_sources, object_code
 from .plan import Action, Draw, Launch, Loop, Plan, computes_operations, make_plan, touched
-from .roads import random
-from .schedule import Road
 from .sizes import encode_shape, encode_size
 from .storage import BYTES
 from .target import Target
@@ -39,80 +28,63 @@ from .target import Target
 ARENA = "arena"
 
 
-@dataclass(frozen=True)
-class CompiledProgram:
-    """A shared library and what is needed to call it.
-
-    `library` are the bytes of the library, `manifest` is JSON-ready, `constants` are the
-    arrays for buffers of kind "constant".
-    """
-
-    library: bytes
-    manifest: dict[str, Any]
-    constants: dict[str, numpy.ndarray[Any, Any]]
-    notes: tuple[Note, ...]
-    _modules: tuple[Any, ...] = field(repr=False)
-    _target: Target = field(repr=False)
-
-    @cached_property
-    def tensor_ir(self) -> str:
-        """The kernels and the main function in TVM's script."""
-        return "\n".join(str(module) for module in self._modules)
-
-    @cached_property
-    def assembly(self) -> str:
-        """The machine code as text (compiled again for it)."""
-        return "\n".join(machine_code(module, self._target).inspect_source("asm") for module in self._modules)
-
-
-def compile_graph(graph: Graph, *, target: Target | None = None) -> CompiledProgram:
-    """Compile a graph; raises `CompilationFailed` if this machine cannot."""
-    target = target or Target.host()
+def build(graph: Graph, target: Target, cache: Cache | None) -> tuple[bytes, dict[str, Any], tuple[Note, ...]]:
+    """The library, the manifest and what is to be told of each kernel."""
     plan = make_plan(graph, target)
     kernels = _Kernels(plan, target)
-    for action in (*plan.prepare, *plan.run):
-        kernels.add(action)
-    symbols = _symbols(graph)
-    addresses, arena, buffers = _layout(plan)
-    linked = kernels.linked()
-    mains = [
-        main_function.lower(name, plan, actions, symbols, addresses, linked)
-        for name, actions in (("majuscule_run", plan.run), ("majuscule_prepare", plan.prepare))
-    ]
-    modules = (*kernels.modules, make_module(mains))
-    library = _link(modules, target)
-    manifest = _manifest(graph, plan, symbols, arena, buffers, kernels, target)
-    return CompiledProgram(library, manifest, _constants(graph, plan), tuple(kernels.notes), modules, target)
+    objects = compile_sources(kernels.sources, target, cache)
+    kernels.link({name: found.checks for name, found in objects.items()})
+    main = object_code(_main_module(graph, plan, kernels), target)
+    library = link([*(found.code for found in objects.values()), main], target)
+    return library, _manifest(graph, plan, kernels, target), tuple(kernels.notes)
+
+
+def lowered(graph: Graph, target: Target) -> tuple[Any, ...]:
+    """The kernels and, last, the main function in TensorIR."""
+    plan = make_plan(graph, target)
+    kernels = _Kernels(plan, target)
+    functions = {name: source.lower() for name, source in kernels.sources.items()}
+    kernels.link({name: checks for name, (_, checks) in functions.items()})
+    return *(make_module([function]) for function, _ in functions.values()), _main_module(graph, plan, kernels)
+
+
+def _main_module(graph: Graph, plan: Plan, kernels: _Kernels) -> Any:
+    """The functions that the library exports, in TensorIR."""
+    symbols, (addresses, _, _) = _symbols(graph), _layout(plan)
+    return make_module(
+        [
+            main_function.lower(name, plan, actions, symbols, addresses, kernels.linked())
+            for name, actions in (("majuscule_run", plan.run), ("majuscule_prepare", plan.prepare))
+        ]
+    )
 
 
 # -- kernels -------------------------------------------------------------------------------
 
 
 class _Kernels:
-    """All kernels of a plan, equal ones once."""
+    """All kernels of a plan, equal ones once: first what is to be compiled, then what links to it."""
 
     def __init__(self, plan: Plan, target: Target) -> None:
-        self._plan = plan
-        self.modules: list[Any] = []
+        self.sources: dict[str, Source] = {}
         self.messages: list[str] = []
         self.notes: list[Note] = []
+        self._plan = plan
         self._target = target
+        self._known: dict[str, KernelSource] = {}
+        # A launch, the source of its kernel, and the names that its tensors have there.
+        self._launches: list[tuple[Launch, KernelSource, dict[str, str]]] = []
         self._symbols: dict[int, str] = {}
         self._first_checks: dict[int, int] = {}
         self._random: dict[str, str] = {}
         self._roads: dict[int, str] = {}
-        self._known: dict[str, tuple[str, list[str], Road]] = {}
-        self._launches: list[Launch] = []
+        for action in (*plan.prepare, *plan.run):
+            self._add(action)
 
-    def add(self, action: Action) -> None:
-        """Compile what an action calls, unless it is there already."""
-        if isinstance(action, Loop):
-            for inner in action.actions:
-                self.add(inner)
-        elif isinstance(action, Launch):
-            self._launch(action)
-        elif isinstance(action, Draw):
-            self._draw(action)
+    def link(self, checks: Mapping[str, Sequence[str]]) -> None:
+        """Settle what callers of the kernels must know, once the checks that each function makes are known."""
+        for launch, source, tensors in self._launches:
+            self._link(launch, source, tensors, checks[source.name])
 
     def linked(self) -> main_function.Linked:
         """What the main function needs of them."""
@@ -122,18 +94,28 @@ class _Kernels:
         """What the manifest tells of actions."""
         return [steps.describe(program, self._plan, action, self.linked(), self._roads) for action in actions]
 
+    def _add(self, action: Action) -> None:
+        if isinstance(action, Loop):
+            for inner in action.actions:
+                self._add(inner)
+        elif isinstance(action, Launch):
+            self._launch(action)
+        elif isinstance(action, Draw):
+            source = RandomSource(self._plan.buffers[action.result].dtype)
+            self._random[source.dtype] = source.name
+            self.sources[source.name] = source
+
     def _launch(self, launch: Launch) -> None:
         kernel, tensors = canonical(launch.kernel)
-        key = repr(kernel)
-        if key not in self._known:
-            name = f"majuscule_kernel_{len(self._known)}"
-            road = roads.choose(kernel, self._target)
-            function, checks = lower(kernel, road, name)
-            self.modules.append(make_module([function]))
-            self._known[key] = name, checks, road
-        name, checks, taken = self._known[key]
-        self._launches.append(launch)  # keeps the identity alive that the tables are keyed by
-        self._symbols[id(launch)] = name
+        key = fingerprint(kernel)
+        source = self._known.get(key)
+        if source is None:
+            source = self._known[key] = KernelSource(kernel, roads.choose(kernel, self._target))
+            self.sources[source.name] = source
+        self._launches.append((launch, source, tensors))
+
+    def _link(self, launch: Launch, source: KernelSource, tensors: Mapping[str, str], checks: Sequence[str]) -> None:
+        self._symbols[id(launch)] = source.name
         self._first_checks[id(launch)] = len(self.messages) if checks else 0
         original = {new: old for old, new in tensors.items()}
         for check in checks:
@@ -145,14 +127,8 @@ class _Kernels:
             )
         axes = (*launch.kernel.domain, *launch.kernel.reduction)
         names = {f"i{position}": axis.name for position, axis in enumerate(axes)}
-        self._roads[id(launch)] = taken.describe(names)
-        self.notes.append(Note("codegen", launch.origin, f"{self._roads[id(launch)]} ({name})"))
-
-    def _draw(self, draw: Draw) -> None:
-        dtype = self._plan.buffers[draw.result].dtype
-        if dtype not in self._random:
-            self._random[dtype] = f"majuscule_random_{dtype}"
-            self.modules.append(make_module([random.lower(dtype, self._random[dtype])]))
+        self._roads[id(launch)] = source.road.describe(names)
+        self.notes.append(Note("codegen", launch.origin, f"{self._roads[id(launch)]} ({source.name})"))
 
 
 # -- sizes, buffers, manifest ----------------------------------------------------------------
@@ -190,36 +166,14 @@ def _layout(plan: Plan) -> tuple[main_function.Addresses, Integer, list[dict[str
     return main_function.Addresses(positions, memory.offsets, len(listed)), memory.size, buffers
 
 
-def _constants(graph: Graph, plan: Plan) -> dict[str, numpy.ndarray[Any, Any]]:
-    """The arrays of the constants that kernels read; bfloat16 as its bits."""
-    found: dict[str, numpy.ndarray[Any, Any]] = {}
-    for name, kind in plan.places.items():
-        if kind == "constant":
-            operation = graph.operation(name)
-            assert isinstance(operation, Constant)
-            array = operation.array()
-            found[name] = stored_bits(array) if operation.dtype == "bfloat16" else array
-    return found
-
-
-def stored_bits(array: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]:
-    """float32 numbers as the bits of the nearest bfloat16 numbers."""
-    bits = numpy.ascontiguousarray(array, numpy.float32).view(numpy.uint32)
-    even = (bits >> numpy.uint32(16)) & numpy.uint32(1)
-    rounded = ((bits + numpy.uint32(0x7FFF) + even) >> numpy.uint32(16)).astype(numpy.uint16)
-    return numpy.where(numpy.isnan(array), numpy.uint16(0x7FC0), rounded)
-
-
 def _manifest(
     graph: Graph,
     plan: Plan,
-    symbols: Sequence[Symbol],
-    arena: Integer,
-    buffers: list[dict[str, str]],
     kernels: _Kernels,
     target: Target,
 ) -> dict[str, Any]:
     """Everything that the runtime needs to know, as JSON values."""
+    symbols, (_, arena, buffers) = _symbols(graph), _layout(plan)
     program = graph.program
     main = computes_operations(graph)
     operations = program.operations if main else program.initializers
@@ -255,50 +209,3 @@ def _manifest(
         "steps": kernels.steps(program, plan.run),
         "updates": dict(program.updates) if main else {},
     }
-
-
-# -- machine code ------------------------------------------------------------------------------
-
-
-def _link(modules: Sequence[Any], target: Target) -> bytes:
-    """Object files, compiled on as many threads as there are cores, linked into one library."""
-    linker = _linker(target)
-    with tempfile.TemporaryDirectory(prefix="majuscule-") as folder:
-        objects = [str(Path(folder, f"{position}.o")) for position in range(len(modules))]
-        with ThreadPoolExecutor(available_workers()) as pool:
-            list(
-                pool.map(
-                    lambda pair: machine_code(pair[0], target).write_to_file(pair[1], "o"),
-                    zip(modules, objects, strict=True),
-                )
-            )
-        result = Path(folder, "module.so")
-        # Symbolic: two loaded libraries may both have a majuscule_kernel_0.
-        command = [*linker, "-shared", "-fPIC", "-Wl,-Bsymbolic", "-o", str(result), *objects, "-lm"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise CompilationFailed(f"linking failed ({' '.join(linker)}): {done.stderr.strip()}")
-        return result.read_bytes()
-
-
-def available_workers() -> int:
-    """How many modules are compiled at once."""
-    return max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1)
-
-
-def _linker(target: Target) -> list[str]:
-    """The command that links for the target: $CC, or the first C compiler found."""
-    import platform
-
-    if os.environ.get("CC"):
-        return os.environ["CC"].split()
-    native = target.architecture in (platform.machine(), {"arm64": "aarch64"}.get(platform.machine()))
-    prefix = "" if native else f"{target.architecture}-linux-gnu-"
-    for name in ("cc", "gcc", "clang") if native else ("gcc",):
-        found = shutil.which(prefix + name)
-        if found:
-            return [found]
-    raise CompilationFailed(
-        f"a C compiler for {target.architecture} is needed to link the compiled code, and none was found; "
-        "install gcc or clang, or set CC to its command"
-    )

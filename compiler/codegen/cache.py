@@ -23,8 +23,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ...dsl.equations import Place
-
 LIMIT = 1 << 30
 """Bytes that all entries together may take."""
 
@@ -119,8 +117,7 @@ def fingerprint(*values: object) -> str:
 
     They are made of dataclasses, sequences, mappings (whose order counts) and plain values;
     TypeError for anything else.  The `repr` of a value would not do: that of a polynomial
-    says nothing of its symbols' minima, on which code depends.  Places in the source are
-    left out.
+    says nothing of its symbols' minima, on which code depends.
     """
     parts: list[str] = []
     _describe(values, parts.append)
@@ -128,8 +125,6 @@ def fingerprint(*values: object) -> str:
 
 
 def _describe(value: Any, write: Callable[[str], None]) -> None:
-    if isinstance(value, Place):
-        return
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         write(f"{type(value).__name__} {value!r}")
     elif is_dataclass(value) and not isinstance(value, type):

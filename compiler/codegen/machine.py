@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import json
 import math
-import platform
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 from .cache import fingerprint, user_cache
-from .target import Target
+from .target import Target, cpu_identity
 
 _CACHES = Path("/sys/devices/system/cpu")
-_CPU = Path("/proc/cpuinfo")
 _KILO, _MEGA = 1 << 10, 1 << 20
 
 
@@ -100,10 +97,11 @@ def host(target: Target | None = None) -> Machine:
 def measured(target: Target) -> Speed:
     """Peak and bandwidth of the machine at hand: from the user's cache, else measured in a second."""
     cache = user_cache()
-    key = fingerprint("speed", target, _cpu_identity(), metadata.version("majuscule"))
+    key = fingerprint("speed", target, cpu_identity(), metadata.version("majuscule"))
     stored = None if cache is None else cache.get(key)
     speed = None if stored is None else _read_speed(stored)
     if speed is None:
+        from . import tvm_loading  # noqa: F401 (comes first)
         from .measuring import measure
 
         speed = measure(target, of(target).l3_bytes)
@@ -120,16 +118,6 @@ def _read_speed(stored: bytes) -> Speed | None:
     except (ValueError, TypeError):
         return None
     return speed if all(math.isfinite(x) and x > 0 for x in (speed.peak_flops_per_core, speed.bandwidth)) else None
-
-
-def _cpu_identity() -> str:
-    """What tells one model of CPU from another: its names, numbers and features, not its clock at the moment."""
-    try:
-        first = _CPU.read_text(errors="replace").split("\n\n", 1)[0]
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    changing = re.compile(r"cpu MHz|bogomips|processor|apicid|initial apicid|core id|physical id", re.IGNORECASE)
-    return "\n".join(line for line in first.splitlines() if not changing.match(line))
 
 
 # -- caches of the machine at hand ----------------------------------------------------------------

@@ -7,13 +7,17 @@ for has a target; vector width and registers follow from the features of the CPU
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
-from collections.abc import Set
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Set
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from .cache import fingerprint, toolchain, user_cache
 from .errors import CompilationFailed
 
 _X86 = "x86_64-unknown-linux-gnu"
@@ -32,6 +36,8 @@ _INSTRUCTIONS = {
         r"|lse2?|rcpc.*|flagm|altnzcv"
     ),
 }
+_CPU = Path("/proc/cpuinfo")
+_CHANGING = re.compile(r"cpu MHz|bogomips|processor|apicid|initial apicid|core id|physical id", re.IGNORECASE)
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -60,10 +66,14 @@ class Target:
         `present` are the extensions that it has, by LLVM's names without punctuation; None
         means all that its processor is known for.
         """
-        from tvm.target import codegen
 
-        triple, cpu = str(codegen.llvm_get_system_triple()), str(codegen.llvm_get_system_cpu())
-        return replace(_target(triple, cpu, available_cores(), present), native=True)
+        def ask() -> Target:
+            llvm = _llvm()
+            triple, cpu = str(llvm.llvm_get_system_triple()), str(llvm.llvm_get_system_cpu())
+            return replace(_target(triple, cpu, 1, present), native=True)
+
+        known = None if present is None else sorted(present)
+        return replace(_remembered(("host", cpu_identity(), known), ask), cores=available_cores())
 
     @staticmethod
     def named(name: str, cores: int | None = None, present: Set[str] | None = None) -> Target:
@@ -73,15 +83,17 @@ class Target:
         """
         if name in ("cpu", "host", "native"):
             return Target.host(present)
-        from tvm.target import codegen
 
-        count = available_cores() if cores is None else cores
-        for triple in (_X86, _ARM):
-            if name in _cpu_names(codegen, triple):
-                return _target(triple, name, count)
-        raise CompilationFailed(
-            f"LLVM knows no CPU called {name!r}; try cpu (this machine), x86-64-v3, x86-64-v4, znver4 or neoverse-n1"
-        )
+        def ask() -> Target:
+            for triple in (_X86, _ARM):
+                if name in _cpu_names(triple):
+                    return _target(triple, name, 1)
+            raise CompilationFailed(
+                f"LLVM knows no CPU called {name!r}; "
+                "try cpu (this machine), x86-64-v3, x86-64-v4, znver4 or neoverse-n1"
+            )
+
+        return replace(_remembered(("named", name), ask), cores=available_cores() if cores is None else cores)
 
     @property
     def architecture(self) -> str:
@@ -114,6 +126,37 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def cpu_identity() -> str:
+    """What tells one model of CPU from another: its names, numbers and features, not its clock at the moment."""
+    try:
+        first = _CPU.read_text(errors="replace").split("\n\n", 1)[0]
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return "\n".join(line for line in first.splitlines() if not _CHANGING.match(line))
+
+
+def _remembered(question: object, ask: Callable[[], Target]) -> Target:
+    """The answer of LLVM to a question, from the cache if it was asked before: importing TVM takes long."""
+    cache, tools = user_cache(), toolchain()
+    if cache is None or tools is None:
+        return ask()
+    key = fingerprint("target", tools, question)
+    stored = cache.get(key)
+    if stored is not None:
+        values: Any = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(stored).items()}
+        return Target(**values)
+    found = ask()
+    cache.put(key, json.dumps(asdict(found)).encode())
+    return found
+
+
+def _llvm() -> Any:
+    """TVM's view of LLVM."""
+    from . import tvm_loading  # noqa: F401 (comes first)
+
+    return import_module("tvm.target.codegen")
+
+
 def _tvm_target(triple: str, cpu: str | None = None, absent: tuple[str, ...] = ()) -> Any:
     import tvm
 
@@ -125,8 +168,8 @@ def _tvm_target(triple: str, cpu: str | None = None, absent: tuple[str, ...] = (
     return tvm.target.Target(description)
 
 
-def _cpu_names(codegen: Any, triple: str) -> set[str]:
-    return {str(name) for name in codegen.llvm_get_cpu_archlist(_tvm_target(triple))}
+def _cpu_names(triple: str) -> set[str]:
+    return {str(name) for name in _llvm().llvm_get_cpu_archlist(_tvm_target(triple))}
 
 
 def _target(triple: str, cpu: str, cores: int, present: Set[str] | None = None) -> Target:
@@ -147,9 +190,7 @@ def _target(triple: str, cpu: str, cores: int, present: Set[str] | None = None) 
 
 def _features(triple: str, cpu: str, instructions: re.Pattern[str], absent: tuple[str, ...] = ()) -> set[str]:
     """The extensions that LLVM may use for a CPU, those that `absent` ones bring along left out."""
-    from tvm.target import codegen
-
-    names = map(str, codegen.llvm_get_cpu_features(_tvm_target(triple, cpu, absent)))
+    names = map(str, _llvm().llvm_get_cpu_features(_tvm_target(triple, cpu, absent)))
     return {name for name in names if instructions.fullmatch(name)}
 
 

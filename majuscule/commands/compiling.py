@@ -18,6 +18,7 @@ TargetOption = Annotated[str, typer.Option("--target", help="cpu (this machine),
 WeightsOption = Annotated[
     str | None, typer.Option("--weights", "-w", help="A .safetensors or .npz file; else the program's first values.")
 ]
+CacheOption = Annotated[bool, typer.Option("--cache/--no-cache", help="Take what was compiled before from the cache.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Chooses the random numbers of first values.")]
 
 
@@ -30,6 +31,7 @@ def compile(
     target: TargetOption = "cpu",
     seed: SeedOption = 0,
     mode: ModeOption = "inferring",
+    cache: CacheOption = True,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what was made and how long it took.")] = False,
 ) -> None:
     """Compile a program into a module in a file."""
@@ -38,7 +40,7 @@ def compile(
         raise Failure(f"{path} is a directory, not a file")
     if not path.parent.is_dir():
         raise Failure(f"there is no directory {path.parent} to write {path.name} to")
-    module = compile_module(program, weights=weights, target=target, seed=seed, mode=mode, verbose=verbose)
+    module = compile_module(program, weights=weights, target=target, seed=seed, mode=mode, verbose=verbose, cache=cache)
     with module:
         try:
             module.save(path)
@@ -58,6 +60,7 @@ def compile_module(
     mode: str = "inferring",
     threads: int | None = None,
     verbose: bool = False,
+    cache: bool = True,
 ) -> Module:
     """A module from a program's file; raises SourceErrors, ModuleError, CompilationFailed or Failure."""
     started = time.perf_counter()
@@ -72,6 +75,7 @@ def compile_module(
         seed=seed,
         threads=threads,
         sources=source_names(checked.sources),
+        cache=cache,
     )
     if verbose:
         typer.echo(f"checked in {parsed - started:.2f} s, compiled in {time.perf_counter() - parsed:.2f} s", err=True)

@@ -128,7 +128,7 @@ def _print_graph(program: Program, stage: str) -> None:
 
 
 def _print_code(program: Program, stage: str, target: str) -> None:
-    from ..compiler.codegen.build import compile_graph
+    from ..compiler.codegen.compiled import compile_graph
     from ..compiler.codegen.target import Target
     from ..compiler.graph import Graph
     from ..compiler.pipeline import optimize

@@ -169,7 +169,7 @@ def explain(
 
 def _kernel_notes(graph: Graph, target: str) -> tuple[Note, ...]:
     """How code generation makes each kernel."""
-    from ..compiler.codegen.build import compile_graph
+    from ..compiler.codegen.compiled import compile_graph
     from ..compiler.codegen.target import Target
     from ..runtime.host import cpu_features
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import majuscule
-from majuscule.compiler.codegen.build import CompiledProgram, compile_graph
+from majuscule.compiler.codegen.compiled import CompiledProgram, compile_graph
 from majuscule.compiler.graph import Graph
 from majuscule.compiler.pipeline import optimize
 

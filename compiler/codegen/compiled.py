@@ -1,0 +1,132 @@
+"""Compiling a graph, or finding what was compiled before: the door to code generation.
+
+A program that was compiled before for the same target, by the same compiler, comes whole
+from the cache, and neither TVM nor the rest of code generation is imported for it.
+Otherwise `build` makes it, of kernels that may be in the cache in their turn.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy
+
+from ...dsl.equations import Constant
+from ..graph import Graph, Note
+from .cache import fingerprint, toolchain, user_cache
+from .linking import linker
+from .target import Target
+
+
+@dataclass(frozen=True)
+class CompiledProgram:
+    """A shared library and what is needed to call it.
+
+    `library` are the bytes of the library, `manifest` is JSON-ready, `constants` are the
+    arrays for buffers of kind "constant".
+    """
+
+    library: bytes
+    manifest: dict[str, Any]
+    constants: dict[str, numpy.ndarray[Any, Any]]
+    notes: tuple[Note, ...]
+    _graph: Graph = field(repr=False)
+    _target: Target = field(repr=False)
+
+    @cached_property
+    def tensor_ir(self) -> str:
+        """The kernels and the main function in TVM's script (made again for it)."""
+        return "\n".join(str(module) for module in self._modules)
+
+    @cached_property
+    def assembly(self) -> str:
+        """The machine code as text (compiled again for it)."""
+        from .machine_code import machine_code
+
+        return "\n".join(machine_code(module, self._target).inspect_source("asm") for module in self._modules)
+
+    @cached_property
+    def _modules(self) -> tuple[Any, ...]:
+        from . import tvm_loading  # noqa: F401 (comes first)
+        from .build import lowered
+
+        return lowered(self._graph, self._target)
+
+
+def compile_graph(graph: Graph, *, target: Target | None = None, cache: bool = True) -> CompiledProgram:
+    """Compile a graph; raises `CompilationFailed` if this machine cannot.
+
+    The result is the same with the `cache` and without it.
+    """
+    target = target or Target.host()
+    graph = _bare(graph)
+    store = user_cache() if cache else None
+    key = None if store is None else _key(graph, target)
+    known = None if store is None or key is None else _read(store.get(key))
+    if known is None:
+        from . import tvm_loading  # noqa: F401 (comes first)
+        from .build import build
+
+        known = build(graph, target, store)
+        if store is not None and key is not None:
+            store.put(key, _write(*known))
+            store.trim()
+    library, manifest, notes = known
+    names = [entry["name"] for entry in manifest["constants"]]
+    return CompiledProgram(library, manifest, _constants(graph, names), notes, graph, target)
+
+
+def _bare(graph: Graph) -> Graph:
+    """The graph without the program's text: what is compiled does not depend on comments and lines."""
+    program = graph.program
+    statements = tuple(replace(statement, text="", place=None) for statement in program.statements)
+    requirements = tuple(replace(requirement, place=None) for requirement in program.requirements)
+    bare = replace(program, source="", deductions=(), places={}, statements=statements, requirements=requirements)
+    return replace(graph, program=bare)
+
+
+def _key(graph: Graph, target: Target) -> str | None:
+    tools = toolchain()
+    if tools is None:
+        return None
+    operations = {name: graph.operation(name) for name in graph.network}
+    edges = tuple(graph.network.edges)
+    return fingerprint(
+        "program", tools, linker(target), target, graph.program, operations, edges, graph.roots, graph.aliases
+    )
+
+
+def _write(library: bytes, manifest: dict[str, Any], notes: Sequence[Note]) -> bytes:
+    about = {"manifest": manifest, "notes": [asdict(note) for note in notes]}
+    return json.dumps(about).encode() + b"\n" + library
+
+
+def _read(stored: bytes | None) -> tuple[bytes, dict[str, Any], tuple[Note, ...]] | None:
+    if stored is None:
+        return None
+    about, _, library = stored.partition(b"\n")
+    found = json.loads(about)
+    return library, found["manifest"], tuple(Note(**note) for note in found["notes"])
+
+
+def _constants(graph: Graph, names: Sequence[str]) -> dict[str, numpy.ndarray[Any, Any]]:
+    """The arrays of the constants that kernels read; bfloat16 as its bits."""
+    found: dict[str, numpy.ndarray[Any, Any]] = {}
+    for name in names:
+        operation = graph.operation(name)
+        assert isinstance(operation, Constant)
+        array = operation.array()
+        found[name] = _stored_bits(array) if operation.dtype == "bfloat16" else array
+    return found
+
+
+def _stored_bits(array: numpy.ndarray[Any, Any]) -> numpy.ndarray[Any, Any]:
+    """float32 numbers as the bits of the nearest bfloat16 numbers."""
+    bits = numpy.ascontiguousarray(array, numpy.float32).view(numpy.uint32)
+    even = (bits >> numpy.uint32(16)) & numpy.uint32(1)
+    rounded = ((bits + numpy.uint32(0x7FFF) + even) >> numpy.uint32(16)).astype(numpy.uint16)
+    return numpy.where(numpy.isnan(array), numpy.uint16(0x7FC0), rounded)
