@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import ForeignCPU, ForeignPlatform
 
+_CPU = Path("/proc/cpuinfo")
 _MACHINES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
 
 # Where Linux and LLVM call one feature by different names: Linux's name -> LLVM's.
@@ -33,11 +34,21 @@ def machine() -> str:
     return _MACHINES.get(name, name)
 
 
+def processor() -> str:
+    """What the processor is called, such as "AMD EPYC 9R14"."""
+    try:
+        lines = _CPU.read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or machine()
+
+
 @lru_cache(maxsize=1)
 def cpu_features() -> frozenset[str] | None:
     """The processor's extensions by LLVM's names without punctuation; None where the system hides them."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        lines = _CPU.read_text(errors="replace").splitlines()
     except OSError:
         return None
     for line in lines:

@@ -1,8 +1,9 @@
 """Where the time of a call goes: each action of a module's code run and timed by itself.
 
 The code runs any part of its list of actions on demand (see `Program.time_parts`).  A round times
-the whole, then nothing, which shows what a call itself costs, then one action after the
-other, in order, so that each finds its operands, and the caches, much as in a normal run.
+the whole, then nothing, which shows what a call itself costs (twice, as the first finds the
+interpreter's code gone from the caches), then one action after the other, in order, so
+that each finds its operands, and the caches, much as in a normal run.
 """
 
 from __future__ import annotations
@@ -75,13 +76,13 @@ def measure(
     `time_parts` gives the seconds of half-open intervals of steps.  Runs `rounds` rounds, or, if
     that is None, as many as fit in `seconds`, but 3 at least, after one that does not count.
     """
-    parts = [(0, len(entries)), (0, 0), *((place, place + 1) for place in range(len(entries)))]
+    parts = [(0, len(entries)), (0, 0), (0, 0), *((place, place + 1) for place in range(len(entries)))]
     time_parts(parts)
     taken: list[list[float]] = []
     end = time.perf_counter() + seconds
     while len(taken) < (rounds or FEWEST_ROUNDS) or (rounds is None and time.perf_counter() < end):
         taken.append(time_parts(parts))
-    whole, call, *each = (statistics.median(times) for times in zip(*taken, strict=True))
+    whole, _, call, *each = (statistics.median(times) for times in zip(*taken, strict=True))
     steps = tuple(
         Step(
             entry["origin"],
@@ -94,5 +95,5 @@ def measure(
         )
         for entry, median in zip(entries, each, strict=True)
     )
-    stepwise = statistics.median(sum(each) for _, _, *each in taken) - call * len(steps)
+    stepwise = statistics.median(sum(each) for _, _, _, *each in taken) - call * len(steps)
     return Profile(steps, max(whole - call, 0.0), max(stepwise, 0.0), call, len(taken), threads)

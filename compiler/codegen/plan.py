@@ -98,7 +98,7 @@ class Plan:
 
     `places` maps a buffer's name to its kind: input, parameter, state, constant, prepared,
     output or arena.  `roots` maps a tensor that a kernel leaves to the one that it starts from:
-    the convolution, say, before its ReLU.
+    a sum before its bias, say.
     """
 
     prepare: list[Action] = field(default_factory=list)

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import checking, compiling, dumping, formatting, inspecting, pictures, running, verifying
+from . import benching, checking, compiling, dumping, formatting, inspecting, pictures, profiling, running, verifying
 from .failures import report_failure
 
 
@@ -75,3 +75,5 @@ app.command("dump")(dumping.dump)
 app.command("compile")(compiling.compile)
 app.command("run")(running.run)
 app.command("verify")(verifying.verify)
+app.command("bench")(benching.bench)
+app.command("profile")(profiling.profile)

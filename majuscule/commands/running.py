@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     from ..runtime.module import Module
     from .tensors import Array
 
+ModuleFile = Annotated[str, typer.Argument(metavar="PROGRAM", help="A compiled module, or a .maj file.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="How many threads compute; one for each core if left out.")
+]
+
 _MOST_VALUES = 10_000
 _TOP = 5
 _MOST_SAMPLES = 4
 
 
 def run(
-    program: Annotated[str, typer.Argument(metavar="PROGRAM", help="A compiled module, or a .maj file.")],
+    program: ModuleFile,
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME=]FILE…", help="Inputs: .npy, .npz or pictures.")
     ] = None,
@@ -32,7 +37,7 @@ def run(
     ] = None,
     weights: WeightsOption = None,
     seed: SeedOption = 0,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, help="How many threads compute.")] = None,
+    threads: ThreadsOption = None,
     resize: Annotated[bool, typer.Option("--resize", help="Scale pictures to the size of the input.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outputs as JSON.")] = False,
 ) -> None:
@@ -46,7 +51,7 @@ def run(
     from .tensors import check_targets, read_inputs, write_outputs
 
     check_targets(output or [])
-    with _module(program, weights, seed, threads) as module:
+    with open_module(program, weights=weights, seed=seed, threads=threads) as module:
         arrays = read_inputs(inputs or [], module.inputs, resize=resize)
         result = module(*(arrays[tensor.name] for tensor in module.inputs), seed=seed)
         names = [tensor.name for tensor in module.outputs]
@@ -61,7 +66,8 @@ def run(
             _print(name, array)
 
 
-def _module(path: str, weights: str | None, seed: int, threads: int | None) -> Module:
+def open_module(path: str, *, weights: str | None = None, seed: int = 0, threads: int | None = None) -> Module:
+    """The module in a file, or one compiled from a program's file; raises as `compile_module` does."""
     if path != STDIN and _is_module(path):
         from ..runtime.module import Module
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +9,12 @@ import typer
 
 from .compiling import SeedOption, TargetOption, WeightsOption
 from .console import print_json, print_table
-from .failures import MISTAKES, Failure
+from .failures import MISTAKES
 from .programs import ModeOption, ProgramFile, checked_program
+from .sizes import SizeOption, parse_sizes
 
 if TYPE_CHECKING:
     import numpy
-
-    from ..dsl.equations import Input, Program
-    from ..dsl.integers import Symbol
 
     Array = numpy.ndarray[Any, Any]
 
@@ -47,9 +44,7 @@ def verify(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples in the random inputs.")] = 2,
     seed: SeedOption = 0,
     weights: WeightsOption = None,
-    size: Annotated[
-        list[str] | None, typer.Option("--size", metavar="NAME=N", help="A size that the program leaves open.")
-    ] = None,
+    size: SizeOption = None,
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", min=0.0, help="Largest error, in parts of the largest value.")
     ] = None,
@@ -68,9 +63,9 @@ def verify(
     from ..compiler.interpreter import evaluate
 
     checked = checked_program(program, mode).require()
-    symbols = _sizes(checked, batch, size or [])
-    inputs = random_inputs(checked, symbols, seed)
+    sizes = parse_sizes(size)
     with compile_program(checked, target=target, weights=weights, seed=seed) as module:
+        inputs = module.random_inputs(batch, sizes=sizes, seed=seed)
         result = module(*(inputs[tensor.name] for tensor in module.inputs), seed=seed)
         names = [tensor.name for tensor in module.outputs]
         given = {name: array.copy() for name, array in module.weights.items()}
@@ -80,55 +75,6 @@ def verify(
     _report(found, as_json)
     if not all(agreement.passes for agreement in found):
         raise typer.Exit(MISTAKES)
-
-
-def _sizes(program: Program, batch: int, chosen: list[str]) -> dict[str, int]:
-    """A value for each size that is known only at run time."""
-    from ..dsl.equations import Input
-
-    symbols: dict[str, Symbol] = {symbol.name: symbol for symbol in program.symbols}
-    given = [program.operations[name] for name in program.inputs]
-    batches = {str(operation.shape[0]) for operation in given if isinstance(operation, Input) and operation.batched}
-    sizes = {name: batch if name in batches else max(symbol.minimum, 8) for name, symbol in symbols.items()}
-    for item in chosen:
-        name, _, value = item.partition("=")
-        if name not in symbols or not value.isdecimal():
-            raise Failure(f"--size {item}: write NAME=N", f"open sizes: {', '.join(symbols) or 'none'}")
-        sizes[name] = int(value)
-    return sizes | {name: batch for name in batches if name not in sizes}
-
-
-def random_inputs(program: Program, sizes: Mapping[str, int], seed: int) -> dict[str, Array]:
-    """Normal numbers for float inputs; whole numbers that are places in the axes that they select from."""
-    import numpy
-
-    generator = numpy.random.default_rng(seed)
-    inputs: dict[str, Array] = {}
-    for name in program.inputs:
-        operation: Input = program.operations[name]  # type: ignore[assignment]
-        shape = [length.evaluate(sizes) for length in operation.shape]
-        if operation.dtype == "bool":
-            inputs[name] = generator.random(shape) < 0.5
-        elif "int" in operation.dtype:
-            inputs[name] = generator.integers(0, _choices(program, name, sizes), shape).astype(operation.dtype)
-        else:
-            dtype = "float32" if operation.dtype == "bfloat16" else operation.dtype
-            inputs[name] = generator.standard_normal(shape).astype(dtype)
-    return inputs
-
-
-def _choices(program: Program, name: str, sizes: Mapping[str, int]) -> int:
-    """How many places there are in the smallest axis that an integer input selects from."""
-    from ..dsl.equations import Equation, equation_reads
-    from ..dsl.integers import Element
-
-    found = [10]
-    for operation in program.operations.values():
-        for read in equation_reads(operation) if isinstance(operation, Equation) else []:
-            for subscript, size in zip(read.subscripts, program.tensor(read.tensor).shape, strict=True):
-                if any(isinstance(atom, Element) and atom.read.tensor == name for atom in subscript.atoms()):
-                    found.append(size.evaluate(sizes))
-    return min(found)
 
 
 def _compare(name: str, output: Array, expected: Array, tolerance: float | None) -> _Agreement:

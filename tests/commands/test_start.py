@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-HEAVY = ("tvm", "tvm_ffi", "numpy", "networkx", "PIL", "rich", "torch", "scipy")
+HEAVY = ("tvm", "tvm_ffi", "numpy", "networkx", "PIL", "rich", "torch", "scipy", "matplotlib")
 
 
 def modules_after(*arguments: str, cwd: Path) -> set[str]:
@@ -35,7 +35,17 @@ def maj(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, **options)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["check", "small.maj"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["check", "--help"],
+        ["bench", "--help"],
+        ["profile", "--help"],
+        ["check", "small.maj"],
+        ["--version"],
+    ],
+)
 def test_help_and_check_import_nothing_heavy(arguments: list[str], small: str, tmp_path: Path) -> None:
     assert not modules_after(*arguments, cwd=tmp_path) & set(HEAVY)
 
@@ -97,7 +107,7 @@ def test_a_reader_that_stops_reading_is_no_error(small: str, tmp_path: Path) -> 
 def test_completion_lists_the_commands(tmp_path: Path) -> None:
     environment = {**os.environ, "_MAJ_COMPLETE": "complete_bash", "COMP_WORDS": "maj ", "COMP_CWORD": "1"}
     found = maj(cwd=tmp_path, env=environment).stdout.split()
-    assert {"check", "fmt", "summary", "compile", "run", "verify"} <= set(found)
+    assert {"check", "fmt", "summary", "compile", "run", "verify", "bench", "profile"} <= set(found)
 
 
 def test_output_is_utf8_whatever_the_locale(small: str, tmp_path: Path) -> None:
