@@ -138,7 +138,7 @@ class Session:
     """A folder and the names of one document, in which its blocks run in order.
 
     The blocks of one `##` section share their names, and all have those of the
-    document's first Python block.
+    document's first Python block that is run.
     """
 
     def __init__(self, path: Path, folder: Path) -> None:
@@ -149,7 +149,7 @@ class Session:
 
     def run(self, block: Block) -> None:
         """Run a block after those it may build on; fails at once if one of them failed."""
-        first = next((b for b in self.blocks if b.language == "python"), block)
+        first = next((b for b in self.blocks if b.language == "python" and not b.exempt), block)
         names = self.names.setdefault(block.section, {})
         if not names and first.section != block.section:
             with contextlib.chdir(self.folder):
