@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from .runtime.module import Module
 
 if TYPE_CHECKING:
+    from .compiler.codegen.winograd import Forced
     from .dsl import CheckResult
     from .dsl.equations import Program
     from .runtime.weights import WeightsSource
@@ -42,6 +43,8 @@ def compile(
     seed: int = 0,
     mode: Mode = "inferring",
     threads: int | None = None,
+    exact: bool = False,
+    road: Forced | None = None,
     cache: bool = True,
 ) -> Module:
     """Compile a program into a module that runs in this process and can be saved.
@@ -53,15 +56,20 @@ def compile(
     core that this process may use.  Without the `cache`, nothing is taken from what was
     compiled before, nor kept.
 
+    Where it is faster, convolutions take Winograd's algorithm, which rounds differently.  `exact`
+    computes every sum as it stands.  `road` asks for one algorithm: "direct", the same as `exact`,
+    or "winograd", wherever it can be used, even if it is slower there.
+
     Raises `SourceErrors` with every mistake in the program, `WeightsError` if the weights do not
-    fit, `CompilationFailed` for an unknown target, or another `ModuleError`.
+    fit, `CompilationFailed` for an unknown target or road, or another `ModuleError`.
     """
     checked = check(source, mode=mode)
     program = checked.require()
     sources = source_names(checked.sources)
     return compile_program(
-        program, target=target, weights=weights, seed=seed, threads=threads, sources=sources, cache=cache
-    )
+        program, target=target, weights=weights, seed=seed, threads=threads, sources=sources, exact=exact, road=road,
+        cache=cache,
+    )  # fmt: skip
 
 
 def compile_program(
@@ -72,6 +80,8 @@ def compile_program(
     seed: int = 0,
     threads: int | None = None,
     sources: Mapping[str, str] | None = None,
+    exact: bool = False,
+    road: Forced | None = None,
     cache: bool = True,
 ) -> Module:
     """Compile a checked program; arguments and errors as for `compile`.
@@ -80,6 +90,7 @@ def compile_program(
     """
     from .compiler.codegen.compiled import compile_graph
     from .compiler.codegen.target import Target
+    from .compiler.codegen.winograd import forced_road
     from .compiler.graph import Graph
     from .compiler.interpreter import initial_values
     from .compiler.pipeline import optimize
@@ -88,8 +99,10 @@ def compile_program(
     from .runtime.signature import describe_tensor
     from .runtime.weights import read_weights
 
+    forced = forced_road(exact, road)
     graph = optimize(Graph.from_program(program), fold_weights=program.mode != "training")
-    compiled = compile_graph(graph, target=Target.named(target, present=cpu_features()), cache=cache)
+    found = Target.named(target, present=cpu_features())
+    compiled = compile_graph(graph, target=found, road=forced, cache=cache)
     manifest = compiled.manifest
     wanted = [describe_tensor(entry) for entry in (*manifest["parameters"], *manifest["states"])]
     if weights is None:

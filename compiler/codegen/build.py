@@ -24,13 +24,16 @@ from .plan import Action, Draw, Launch, Loop, Plan, computes_operations, make_pl
 from .sizes import encode_shape, encode_size
 from .storage import BYTES
 from .target import Target
+from .winograd import Forced
 
 ARENA = "arena"
 
 
-def build(graph: Graph, target: Target, cache: Cache | None) -> tuple[bytes, dict[str, Any], tuple[Note, ...]]:
+def build(
+    graph: Graph, target: Target, road: Forced | None, cache: Cache | None
+) -> tuple[bytes, dict[str, Any], tuple[Note, ...]]:
     """The library, the manifest and what is to be told of each kernel."""
-    plan = make_plan(graph, target)
+    plan = make_plan(graph, target, road=road)
     kernels = _Kernels(plan, target)
     objects = compile_sources(kernels.sources, target, cache)
     kernels.link({name: found.checks for name, found in objects.items()})
@@ -39,9 +42,9 @@ def build(graph: Graph, target: Target, cache: Cache | None) -> tuple[bytes, dic
     return library, _manifest(graph, plan, kernels, target), tuple(kernels.notes)
 
 
-def lowered(graph: Graph, target: Target) -> tuple[Any, ...]:
+def lowered(graph: Graph, target: Target, road: Forced | None) -> tuple[Any, ...]:
     """The kernels and, last, the main function in TensorIR."""
-    plan = make_plan(graph, target)
+    plan = make_plan(graph, target, road=road)
     kernels = _Kernels(plan, target)
     functions = {name: source.lower() for name, source in kernels.sources.items()}
     kernels.link({name: checks for name, (_, checks) in functions.items()})

@@ -20,6 +20,7 @@ from ..graph import Graph, Note
 from .cache import fingerprint, toolchain, user_cache
 from .linking import linker
 from .target import Target
+from .winograd import Forced
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class CompiledProgram:
     notes: tuple[Note, ...]
     _graph: Graph = field(repr=False)
     _target: Target = field(repr=False)
+    _road: Forced | None = field(repr=False)
 
     @cached_property
     def tensor_ir(self) -> str:
@@ -54,30 +56,33 @@ class CompiledProgram:
         from . import tvm_loading  # noqa: F401 (comes first)
         from .build import lowered
 
-        return lowered(self._graph, self._target)
+        return lowered(self._graph, self._target, self._road)
 
 
-def compile_graph(graph: Graph, *, target: Target | None = None, cache: bool = True) -> CompiledProgram:
+def compile_graph(
+    graph: Graph, *, target: Target | None = None, road: Forced | None = None, cache: bool = True
+) -> CompiledProgram:
     """Compile a graph; raises `CompilationFailed` if this machine cannot.
 
-    The result is the same with the `cache` and without it.
+    Convolutions take the cheapest algorithm, or the `road` that is asked for.  The result is the
+    same with the `cache` and without it.
     """
     target = target or Target.host()
     graph = _bare(graph)
     store = user_cache() if cache else None
-    key = None if store is None else _key(graph, target)
+    key = None if store is None else _key(graph, target, road)
     known = None if store is None or key is None else _read(store.get(key))
     if known is None:
         from . import tvm_loading  # noqa: F401 (comes first)
         from .build import build
 
-        known = build(graph, target, store)
+        known = build(graph, target, road, store)
         if store is not None and key is not None:
             store.put(key, _write(*known))
             store.trim()
     library, manifest, notes = known
     names = [entry["name"] for entry in manifest["constants"]]
-    return CompiledProgram(library, manifest, _constants(graph, names), notes, graph, target)
+    return CompiledProgram(library, manifest, _constants(graph, names), notes, graph, target, road)
 
 
 def _bare(graph: Graph) -> Graph:
@@ -89,15 +94,16 @@ def _bare(graph: Graph) -> Graph:
     return replace(graph, program=bare)
 
 
-def _key(graph: Graph, target: Target) -> str | None:
+def _key(graph: Graph, target: Target, road: Forced | None) -> str | None:
     tools = toolchain()
     if tools is None:
         return None
     operations = {name: graph.operation(name) for name in graph.network}
     edges = tuple(graph.network.edges)
     return fingerprint(
-        "program", tools, linker(target), target, graph.program, operations, edges, graph.roots, graph.aliases
-    )
+        "program", tools, linker(target), target, road or "", graph.program, operations, edges, graph.roots,
+        graph.aliases,
+    )  # fmt: skip
 
 
 def _write(library: bytes, manifest: dict[str, Any], notes: Sequence[Note]) -> bytes:

@@ -19,6 +19,12 @@ WeightsOption = Annotated[
     str | None, typer.Option("--weights", "-w", help="A .safetensors or .npz file; else the program's first values.")
 ]
 CacheOption = Annotated[bool, typer.Option("--cache/--no-cache", help="Take what was compiled before from the cache.")]
+ExactOption = Annotated[
+    bool, typer.Option("--exact", help="Compute every sum as it stands, even where another algorithm is faster.")
+]
+RoadOption = Annotated[
+    str | None, typer.Option("--road", help="The one algorithm for convolutions: winograd, or direct (as --exact).")
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Chooses the random numbers of first values.")]
 
 
@@ -31,6 +37,8 @@ def compile(
     target: TargetOption = "cpu",
     seed: SeedOption = 0,
     mode: ModeOption = "inferring",
+    exact: ExactOption = False,
+    road: RoadOption = None,
     cache: CacheOption = True,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what was made and how long it took.")] = False,
 ) -> None:
@@ -40,7 +48,10 @@ def compile(
         raise Failure(f"{path} is a directory, not a file")
     if not path.parent.is_dir():
         raise Failure(f"there is no directory {path.parent} to write {path.name} to")
-    module = compile_module(program, weights=weights, target=target, seed=seed, mode=mode, verbose=verbose, cache=cache)
+    module = compile_module(
+        program, weights=weights, target=target, seed=seed, mode=mode, exact=exact, road=road, verbose=verbose,
+        cache=cache,
+    )  # fmt: skip
     with module:
         try:
             module.save(path)
@@ -59,6 +70,8 @@ def compile_module(
     seed: int = 0,
     mode: str = "inferring",
     threads: int | None = None,
+    exact: bool = False,
+    road: str | None = None,
     verbose: bool = False,
     cache: bool = True,
 ) -> Module:
@@ -67,6 +80,7 @@ def compile_module(
     checked = checked_program(path, mode)
     parsed = time.perf_counter()
     from ..api import compile_program, source_names
+    from ..compiler.codegen.winograd import forced_road
 
     module = compile_program(
         checked.require(),
@@ -75,6 +89,7 @@ def compile_module(
         seed=seed,
         threads=threads,
         sources=source_names(checked.sources),
+        road=forced_road(exact, road),
         cache=cache,
     )
     if verbose:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import SeedOption
+from .compiling import ExactOption, RoadOption, SeedOption
 from .console import print_json, print_table
 from .failures import Failure
 from .measuring import RepeatsOption, SecondsOption, counted, make_inputs, setting, setting_text, time_format
@@ -56,6 +56,8 @@ def profile(
     program: ModuleFile,
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Samples in a call; 1 if left out.")] = None,
     threads: ThreadsOption = None,
+    exact: ExactOption = False,
+    road: RoadOption = None,
     by: Annotated[str, typer.Option("--by", help="A row for each step, or for each layer: step or layer.")] = "step",
     seconds: SecondsOption = 3.0,
     repeats: RepeatsOption = None,
@@ -82,7 +84,7 @@ def profile(
     if chart is not None:
         check_chart(chart)
     sizes = parse_sizes(size)
-    with open_module(program, seed=seed, threads=threads) as module:
+    with open_module(program, seed=seed, threads=threads, exact=exact, road=road) as module:
         inputs = make_inputs(module, batch or 1, sizes, asked=batch is not None, seed=seed)
         found = module.profile(*(inputs[t.name] for t in module.inputs), seconds=seconds, rounds=repeats)
         facts = {**setting(module), "batch": batch or 1}

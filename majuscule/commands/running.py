@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import SeedOption, WeightsOption, compile_module
+from .compiling import ExactOption, RoadOption, SeedOption, WeightsOption, compile_module
 from .console import print_json
 from .failures import Failure, file_problem
 from .programs import STDIN
@@ -38,6 +38,8 @@ def run(
     weights: WeightsOption = None,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
+    exact: ExactOption = False,
+    road: RoadOption = None,
     resize: Annotated[bool, typer.Option("--resize", help="Scale pictures to the size of the input.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outputs as JSON.")] = False,
 ) -> None:
@@ -51,7 +53,7 @@ def run(
     from .tensors import check_targets, read_inputs, write_outputs
 
     check_targets(output or [])
-    with open_module(program, weights=weights, seed=seed, threads=threads) as module:
+    with open_module(program, weights=weights, seed=seed, threads=threads, exact=exact, road=road) as module:
         arrays = read_inputs(inputs or [], module.inputs, resize=resize)
         result = module(*(arrays[tensor.name] for tensor in module.inputs), seed=seed)
         names = [tensor.name for tensor in module.outputs]
@@ -66,16 +68,26 @@ def run(
             _print(name, array)
 
 
-def open_module(path: str, *, weights: str | None = None, seed: int = 0, threads: int | None = None) -> Module:
+def open_module(
+    path: str,
+    *,
+    weights: str | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    exact: bool = False,
+    road: str | None = None,
+) -> Module:
     """The module in a file, or one compiled from a program's file; raises as `compile_module` does."""
     if path != STDIN and _is_module(path):
+        if exact or road is not None:
+            raise Failure(f"{path} is compiled already", "--exact and --road are for `maj compile` and for programs")
         from ..runtime.module import Module
 
         module = Module.load(path, threads)
         if weights is not None:
             module.load_weights(weights)
         return module
-    return compile_module(path, weights=weights, seed=seed, threads=threads)
+    return compile_module(path, weights=weights, seed=seed, threads=threads, exact=exact, road=road)
 
 
 def _is_module(path: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import SeedOption, TargetOption, WeightsOption
+from .compiling import ExactOption, RoadOption, SeedOption, TargetOption, WeightsOption
 from .console import print_json, print_table
 from .failures import MISTAKES
 from .programs import ModeOption, ProgramFile, checked_program
@@ -50,6 +50,8 @@ def verify(
     ] = None,
     target: TargetOption = "cpu",
     mode: ModeOption = "inferring",
+    exact: ExactOption = False,
+    road: RoadOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Compare the compiled program with its meaning.
@@ -59,12 +61,14 @@ def verify(
     The exit status is 1 if an output differs by more than the tolerance.
     """
     from ..api import compile_program
+    from ..compiler.codegen.winograd import forced_road
     from ..compiler.graph import Graph
     from ..compiler.interpreter import evaluate
 
     checked = checked_program(program, mode).require()
     sizes = parse_sizes(size)
-    with compile_program(checked, target=target, weights=weights, seed=seed) as module:
+    forced = forced_road(exact, road)
+    with compile_program(checked, target=target, weights=weights, seed=seed, road=forced) as module:
         inputs = module.random_inputs(batch, sizes=sizes, seed=seed)
         result = module(*(inputs[tensor.name] for tensor in module.inputs), seed=seed)
         names = [tensor.name for tensor in module.outputs]

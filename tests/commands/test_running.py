@@ -151,3 +151,36 @@ def test_compile_refuses_places_it_cannot_write_to(maj: Maj, small: str, tmp_pat
     wrong = maj("compile", small, "--target", "pdp-11")
     assert wrong.exit_code == 2
     assert "internal error" not in wrong.stderr
+
+
+CONVOLUTION = "Given L[9, 8, 32]\nM = Conv(L, width 3, pad 1, filters 32)\n"
+
+
+def test_convolutions_are_exact_or_take_the_road_that_is_asked_for(maj: Maj, tmp_path: Path) -> None:
+    (tmp_path / "net.maj").write_text(CONVOLUTION, encoding="utf-8")
+    numpy.save(tmp_path / "in.npy", numpy.random.default_rng(3).standard_normal((2, 9, 8, 32), "float32"))
+    found = {}
+    for asked in ("--exact", "--road=direct", "--road=winograd"):
+        compiled = maj("compile", "net.maj", asked, "-o", f"{asked}.mod")
+        assert compiled.exit_code == 0, compiled.stderr
+        assert maj("run", f"./{asked}.mod", "in.npy", "-o", "module.npy").exit_code == 0
+        assert maj("run", "net.maj", "in.npy", asked, "-o", "program.npy").exit_code == 0
+        found[asked] = numpy.load(tmp_path / "program.npy")
+        assert numpy.array_equal(numpy.load(tmp_path / "module.npy"), found[asked])
+        assert maj("verify", "net.maj", asked).exit_code == 0
+        assert maj("bench", "net.maj", asked, "--repeats", "1", "--seconds", "0.01").exit_code == 0
+    assert numpy.array_equal(found["--exact"], found["--road=direct"])
+    assert not numpy.array_equal(found["--exact"], found["--road=winograd"])
+    profile = json.loads(maj("profile", "net.maj", "--road", "winograd", "--seconds", "0.01", "--json").stdout)
+    assert any("winograd" in step["road"] for step in profile["steps"])
+
+
+def test_roads_that_nothing_can_take_are_refused(compiled: Path, maj: Maj, small: str) -> None:
+    for command in ("compile", "verify", "bench"):
+        assert "no road called 'shortest'" in maj(command, small, "--road", "shortest").stderr
+        contradiction = maj(command, small, "--exact", "--road", "winograd")
+        assert contradiction.exit_code == 2
+        assert "contradict each other" in contradiction.stderr
+    again = maj("run", str(compiled), "in.npy", "--exact")
+    assert again.exit_code == 2
+    assert "is compiled already" in again.stderr

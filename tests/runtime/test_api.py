@@ -8,6 +8,7 @@ import numpy
 import pytest
 
 import majuscule
+from majuscule.compiler.codegen import CompilationFailed
 
 TEXT = """\
 Given Image[9, 7, 3]
@@ -56,3 +57,31 @@ def test_a_missing_file_is_a_missing_file(tmp_path: Path) -> None:
     for use in (majuscule.compile, majuscule.check, majuscule.load):
         with pytest.raises(FileNotFoundError):
             use(tmp_path / "missing.maj")
+
+
+CONVOLUTION = "Given L[14, 13, 32]\nM = Conv(L, Φ, width 3, pad 1, filters 32)\n"
+
+
+def _roads(module: majuscule.Module) -> str:
+    return "; ".join(step["road"] for step in module._manifest["steps"])
+
+
+def test_one_algorithm_may_be_asked_of_convolutions() -> None:
+    image = numpy.random.default_rng(0).normal(size=(3, 14, 13, 32)).astype(numpy.float32)
+    exact = majuscule.compile(CONVOLUTION, exact=True)
+    direct = majuscule.compile(CONVOLUTION, road="direct")
+    winograd = majuscule.compile(CONVOLUTION, road="winograd")
+    assert "winograd" not in _roads(exact) + _roads(direct)
+    assert "winograd" in _roads(winograd)
+    expected = exact(image)
+    assert numpy.array_equal(direct(image), expected)
+    error = abs(winograd(image) - expected).max() / abs(expected).max()
+    assert 0 < error < 1e-5
+
+
+def test_a_road_that_is_unknown_or_not_exact_is_refused() -> None:
+    with pytest.raises(CompilationFailed, match="no road called 'shortest'"):
+        majuscule.compile(CONVOLUTION, road="shortest")  # type: ignore[arg-type]
+    with pytest.raises(CompilationFailed, match="contradict each other"):
+        majuscule.compile(CONVOLUTION, exact=True, road="winograd")
+    assert "winograd" not in _roads(majuscule.compile(CONVOLUTION, exact=True, road="direct"))
