@@ -60,6 +60,7 @@ _STYLES = (
     (10.0, ("s", 1.0, 2)),
     (0.1, ("ms", 1e3, 1)),
     (0.002, ("ms", 1e3, 3)),
-    (0.0, ("µs", 1e6, 1)),
+    (0.00002, ("µs", 1e6, 1)),
+    (0.0, ("µs", 1e6, 2)),
 )
 """(seconds from which on, (unit, how many of it are a second, decimals))."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROWS = ("step", "layer")
 _BAR = 8  # columns
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_BUSY = 1.15  # the sum of all steps over that of their medians, from which on others are taken to disturb
+_BUSY = 1.15  # a round's time over the sum of the steps' medians, from which on others are taken to disturb
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _remarks(found: Profile, peak: float | None, shown: Any) -> list[str]:
         f"a run of the whole takes {shown(found.whole)}, {shown(abs(between))} {relation} than its steps one by one; "
         f"medians of {counted(found.rounds, 'round')}"
     ]
-    if found.stepwise > _BUSY * found.sum:
+    if min(found.whole, found.stepwise) > _BUSY * found.sum:
         lines.append(
             f"other programs kept the machine busy: the steps of a round took {shown(found.stepwise)} together, "
             f"their medians {shown(found.sum)}"
