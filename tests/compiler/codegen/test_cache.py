@@ -254,6 +254,26 @@ def test_the_cache_can_be_turned_off(folder: Path, monkeypatch: pytest.MonkeyPat
     assert not folder.exists()
 
 
+def test_the_command_goes_without_it_when_asked(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.maj").write_text(TEXT, encoding="utf-8")
+
+    def compile_file(*options: str) -> bytes:
+        path = tmp_path / "net.mod"
+        command = [sys.executable, "-m", "majuscule", "compile", str(tmp_path / "net.maj"), "-o", str(path), *options]
+        subprocess.run(command, check=True, capture_output=True)
+        return path.read_bytes()
+
+    cold = compile_file()
+    stored = {entry.name: entry.stat().st_mtime_ns for entry in entries(folder)}
+    assert len(stored) > 3
+    for entry in entries(folder):
+        if b'{"triple"' not in entry.read_bytes()[:100]:  # what LLVM said of the machine is no code
+            entry.write_bytes(b"")
+    assert compile_file("--no-cache") == cold
+    assert sum(entry.stat().st_size == 0 for entry in entries(folder)) == len(stored) - 1
+    assert compile_file() == compile_file() == cold
+
+
 def test_tensor_ir_and_assembly_of_a_cached_program(folder: Path) -> None:
     cold, warm = compiled(), compiled()
     assert "majuscule_run" in warm.tensor_ir
