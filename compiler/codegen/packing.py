@@ -101,7 +101,7 @@ def _packed(kernel: Kernel, read: Read, vector: str, width: int) -> Packing | No
     for axis in rows:
         count = count * axis.size
     panels = Stored((count,), kernel.tensors[read.tensor].dtype)
-    sizes = ", ".join(map(str, rows))
+    sizes = ", ".join(map(str, (*rows, Axis(vector, Integer.of(size)))))
     name = f"{read.tensor} in panels of {width} ({read.subscripts[0]}; {sizes})"
     split = (Axis(panel, Integer.of(size // width)), Axis(inside, Integer.of(width)))
 

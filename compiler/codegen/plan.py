@@ -39,7 +39,7 @@ from ..groups import Group, plan_groups
 from . import work
 from .kernel import Kernel, Stored, make_kernel
 from .packing import Packing, pack
-from .roads import winograd
+from .roads import analysis, winograd
 from .storage import BYTES
 from .target import Target
 from .winograd import Forced, Roles, WeightTransform, Winograd, bounded, inlined, roles
@@ -239,9 +239,16 @@ class _Planner:
             if parts is not None and parts.weight.tensor in self.fixed:
                 parts = self._with_padding(parts)
                 spec = winograd.choose(operation, parts, self.target, forced=forced)
-                if spec is not None:
+                if spec is not None and self._fills_vectors(group, parts):
                     found[group.root] = parts, spec
         return found
+
+    def _fills_vectors(self, group: Group, parts: Roles) -> bool:
+        """Whether the data can be read and the results be finished in vectors of channels."""
+        (name, root), *followers = self._chain(group)
+        chain = [(name, replace(root, body=parts.data)), *followers]
+        kernel = make_kernel(chain, self._tensors(chain), self._stored(group.result), merge=False)
+        return all(analysis.can_vectorise(kernel, index) for index in (parts.contracted, parts.free))
 
     def _with_padding(self, parts: Roles) -> Roles:
         """The roles with what the data read put in its place, where that is a padding or another choice."""
@@ -304,13 +311,17 @@ class _Planner:
     def _transformed_weights(self, root: Equation, parts: Roles, spec: Winograd) -> str:
         """The buffer of a weight's transform, which is made at load."""
         source = parts.weight.tensor
-        tiles = "x".join(map(str, spec.tiles))
-        name = f"{source} for tiles of {tiles}, {', '.join(map(str, parts.weight.subscripts))}, {spec.width}"
-        if name in self.plan_.buffers:
-            return name
         axes = {axis.name: axis for axis in (*root.domain, *root.reduction)}
         windows = tuple(axes[window] for _, window in parts.windows)
         domain = axes[parts.contracted], axes[parts.free]
+        tiles = " x ".join(
+            f"F({m}, {axis.size}) along {axis.name}" for m, axis in zip(spec.tiles, windows, strict=True)
+        )
+        channels = " to ".join(f"{axis.size} {axis.name}" for axis in domain)
+        places = ", ".join(map(str, parts.weight.subscripts))
+        name = f"{source}[{places}] for {tiles}, {channels} in panels of {spec.width}"
+        if name in self.plan_.buffers:
+            return name
         points = spec.points(tuple(axis.size.constant or 0 for axis in windows))
         size = domain[0].size * domain[1].size * math.prod(points)
         equation = Equation(domain, parts.weight, "float32", windows, "sum")
@@ -341,11 +352,7 @@ class _Planner:
             self._home_of(group.root)
 
     def _equation(self, group: Group) -> Launch:
-        chain = []
-        for name in group.members:
-            operation = self.graph.operation(name)
-            assert isinstance(operation, Equation)
-            chain.append((name, operation))
+        chain = self._chain(group)
         output, target, home = self._stored(group.result), None, ""
         if group.result in self.written:
             partial, places = self.written[group.result]
@@ -360,6 +367,11 @@ class _Planner:
         if packing is not None:
             return self._packed(packing, home, group.result)
         return self._launch(kernel, home, group.result)
+
+    def _chain(self, group: Group) -> list[tuple[str, Equation]]:
+        """The equations of a group by name."""
+        operations = [(name, self.graph.operation(name)) for name in group.members]
+        return [(name, operation) for name, operation in operations if isinstance(operation, Equation)]
 
     def _packed(self, packing: Packing, home: str, origin: str) -> Launch:
         """The launch of a kernel that reads weights in panels, which are made at load."""

@@ -19,7 +19,7 @@ from tvm.tirx import Var
 
 from ...dsl.equations import Apply, Axis, Expression, Literal, Number, Read, reads, walk
 from ...dsl.integers import Element, FloorDiv, Integer, Symbol
-from .expressions import Lowering, Point
+from .expressions import Lowering, Point, depends
 from .kernel import Kernel, Stored
 from .nest import Nest
 from .schedule import Schedule, cut
@@ -48,7 +48,7 @@ class WinogradNest:
         self.matrices = [transforms(m, r) for m, r in zip(spec.tiles, sizes, strict=True)]
         self.points = spec.points(sizes)
         self.inputs_size = math.prod(self.points) * spec.chunk * _known(self.contracted)
-        self.conditions = _conditions(kernel.body)
+        self.conditions = _conditions(kernel.body, self.contracted.name)
 
     def emit(self, block: Block) -> None:
         """All loops, into the body of the function."""
@@ -377,10 +377,12 @@ def _combination(block: Block, row: Sequence[Fraction], values: Sequence[Expr], 
 # -- conditions ---------------------------------------------------------------------------------
 
 
-def _conditions(body: Expression) -> tuple[Expression, ...]:
-    """The conditions under which the body reads what it reads, that do not depend on data."""
+def _conditions(body: Expression, channel: str) -> tuple[Expression, ...]:
+    """The conditions under which the body reads what it reads, that depend neither on data nor on the channel."""
     found = [node.arguments[0] for node in walk(body) if isinstance(node, Apply) and node.operation == "select"]
-    return tuple(dict.fromkeys(condition for condition in found if not reads(condition)))
+    return tuple(
+        dict.fromkeys(condition for condition in found if not reads(condition) and not depends(condition, channel))
+    )
 
 
 def _convex(condition: Expression) -> bool:
