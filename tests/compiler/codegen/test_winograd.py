@@ -1,131 +1,585 @@
-"""Winograd's algorithm and packed weights: taken where windows slide, and right against PyTorch in float64."""
+"""Winograd's algorithm, forced wherever it can be used, against sums of windows in NumPy's float64."""
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import majuscule
-from majuscule.compiler.codegen import Target
-from majuscule.compiler.codegen.roads import winograd
-from majuscule.compiler.codegen.toom_cook import transforms
-
-torch = pytest.importorskip("torch")
+from majuscule.compiler.codegen.plan import Launch, make_plan
+from majuscule.compiler.codegen.roads import winograd as road
+from majuscule.compiler.codegen.target import Target
+from majuscule.compiler.codegen.winograd import Winograd
+from majuscule.compiler.graph import Graph
+from majuscule.compiler.pipeline import optimize
 
 Array = numpy.ndarray[Any, Any]
+Margins = Sequence[tuple[int, int]]
+
+TOLERANCE = 2e-5
+"""Largest error, in parts of the largest value."""
+
+MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""The library's modes of padding as NumPy calls them."""
 
 
-@pytest.mark.parametrize(("m", "r"), [(3, 2), (2, 3), (4, 3), (2, 5)])
-def test_transforms_give_the_sliding_sum(m: int, r: int) -> None:
-    found = transforms(m, r)
-    data = [Fraction(3 * k * k - 7 * k + 2) for k in range(m + r - 1)]
-    window = [Fraction(5 - 2 * k) for k in range(r)]
-
-    def applied(matrix: Any, vector: list[Fraction]) -> list[Fraction]:
-        return [sum((c * v for c, v in zip(row, vector, strict=True)), Fraction(0)) for row in matrix]
-
-    products = [a * b for a, b in zip(applied(found.window, window), applied(found.inputs, data), strict=True)]
-    expected = [sum(data[k + p] * window[p] for p in range(r)) for k in range(m)]
-    assert applied(found.outputs, products) == expected
-
-
-def test_too_many_points_are_refused() -> None:
-    with pytest.raises(ValueError, match="points"):
-        transforms(6, 5)
-
-
-def _roads(module: majuscule.Module) -> str:
-    return "; ".join(step["road"] for step in module._manifest["steps"])
-
-
-def _convolved(x: Array, weights: Array, bias: Array, **options: Any) -> Array:
-    """A 2-D convolution with channels last, in float64."""
-    found = torch.nn.functional.conv2d(
-        torch.from_numpy(x).double().permute(0, 3, 1, 2),
-        torch.from_numpy(numpy.array(weights)).double().permute(3, 2, 0, 1),
-        torch.from_numpy(numpy.array(bias)).double(),
-        **options,
-    )
-    return numpy.asarray(found.permute(0, 2, 3, 1))
-
-
-def _numbers(*shape: int) -> Array:
+def numbers(*shape: int) -> Array:
     return numpy.random.default_rng(sum(shape)).standard_normal(shape, numpy.float32)
 
 
-@pytest.mark.parametrize(
-    ("rows", "columns", "width", "pad", "channels", "filters"),
-    [
-        (16, 16, 3, 1, 32, 32),
-        (13, 9, 3, 1, 48, 16),
-        (7, 7, 3, 1, 64, 64),
-        (11, 12, 5, 2, 32, 32),
-        (10, 14, 3, 0, 40, 32),
-    ],
-)
-def test_sliding_windows_take_winograd_and_are_right(
-    rows: int, columns: int, width: int, pad: int, channels: int, filters: int, monkeypatch: pytest.MonkeyPatch
+def compiled(text: str, **options: Any) -> majuscule.Module:
+    """A module with normal numbers for weights."""
+    module = majuscule.compile(text, **{"road": "winograd", **options})
+    module.load_weights({info.name: numbers(*map(int, info.shape)) for info in module.parameters})
+    return module
+
+
+def roads(module: majuscule.Module) -> list[str]:
+    return [step["road"] for step in module._manifest["steps"]]
+
+
+def tiles(module: majuscule.Module) -> list[str]:
+    """What the steps that take Winograd's algorithm say of their tiles."""
+    return [found for found in roads(module) if found.startswith("winograd")]
+
+
+def padded(x: Array, margins: Margins, mode: str = "zeros") -> Array:
+    """A batch of images with channels last, with places around them."""
+    return numpy.pad(x, [(0, 0), *margins, (0, 0)], MODES[mode])
+
+
+def correlated(x: Array, w: Array) -> Array:
+    """`S[b, x..., j] = sum over p... and i of x[b, x+p..., i] * w[p..., i, j]` in float64."""
+    rank = w.ndim - 2
+    views = numpy.lib.stride_tricks.sliding_window_view(x.astype(float), w.shape[:rank], tuple(range(1, rank + 1)))
+    inside = [rank + 1, *range(rank + 2, 2 * rank + 2)]
+    return numpy.tensordot(views, w.astype(float), (inside, [rank, *range(rank)]))
+
+
+def agree(found: Array, expected: Array) -> None:
+    assert found.shape == expected.shape
+    assert abs(found - expected).max() <= TOLERANCE * abs(expected).max()
+
+
+def check(
+    module: majuscule.Module,
+    expected: Callable[..., Array],
+    *sample: Sequence[int],
+    batches: Sequence[int] = (1, 2, 3, 7),
+    threads: Sequence[int] = (2,),
 ) -> None:
-    monkeypatch.setenv("MAJUSCULE_CACHE", "0")
-    monkeypatch.setattr(winograd, "_WORTH_WHILE", 1e9)  # small maps would be computed directly
-    module = majuscule.compile(
-        f"Given L[{rows}, {columns}, {channels}]\nM = relu(Conv(L, Φ, width {width}, pad {pad}, filters {filters}))\n",
-        weights={
-            "Φ.W": _numbers(width, width, channels, filters) / (width * channels**0.5),
-            "Φ.B": _numbers(filters),
-        },
-    )
-    if Target.host().registers >= 32:
-        assert "winograd" in _roads(module)
-    for batch in (1, 2, 5):
-        x = _numbers(batch, rows, columns, channels)
-        expected = numpy.maximum(_convolved(x, module.weights["Φ.W"], module.weights["Φ.B"], padding=pad), 0)
-        for threads in (1, 2, 3):
-            module.set_threads(threads)
-            assert abs(module(x) - expected).max() < 2e-5 * abs(expected).max()
+    """Call a module with batches of inputs, each of the shape of a `sample`, and compare."""
+    for batch in batches:
+        inputs = [numbers(batch, *shape) for shape in sample]
+        wanted = expected(*inputs)
+        for count in threads:
+            module.set_threads(count)
+            agree(module(*inputs), wanted)
 
 
-def test_folded_batch_norms_and_shortcuts_are_right() -> None:
-    module = majuscule.compile(
-        "Given L[16, 16, 32]\nA = ResidualBlock(L)\nB = ResidualBlock(A, filters 64, stride 2)\n"
-    )
-    plain = majuscule.compile("Given L[16, 16, 32]\nA = ResidualBlock(L)\nB = ResidualBlock(A, filters 64, stride 2)\n")
-    x = _numbers(3, 16, 16, 32)
-    assert numpy.isfinite(module(x)).all()
-    assert numpy.array_equal(module(x), plain(x))
-    assert abs(module(x)[:1] - module(x[:1])).max() < 1e-5
-
-
-@pytest.mark.parametrize("batch", [1, 3, 8, 17])
-@pytest.mark.parametrize(("units", "inputs"), [(1000, 96), (256, 200), (48, 640)])
-def test_packed_matrices_are_right_for_any_batch(units: int, inputs: int, batch: int) -> None:
-    module = majuscule.compile(f"Given L[{inputs}]\nM = FC(L, Φ, units {units})\n")
-    x = _numbers(batch, inputs)
-    expected = x.astype(numpy.float64) @ numpy.array(module.weights["Φ.W"], numpy.float64)
-    assert abs(module(x) - expected).max() < 1e-5 * abs(expected).max()
+# -- windows and paddings ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("width", "stride", "groups", "channels", "filters"),
+    ("layer", "sizes", "window", "inputs", "filters", "taken"),
     [
-        (1, 1, 1, 128, 256),
-        (3, 2, 1, 64, 160),
-        (1, 2, 1, 96, 96),
-        (3, 1, 48, 48, 48),
-        (3, 2, 32, 32, 32),
-        (3, 1, 4, 64, 64),
+        ("Conv1d", (23,), (2,), 16, 32, "F(3, 2)"),
+        ("Conv1d", (21,), (3,), 32, 16, ""),
+        ("Conv1d", (14,), (5,), 48, 32, "F(2, 5)"),
+        ("Conv", (9, 10), (2, 2), 32, 32, "F(3, 2) x F(3, 2)"),
+        ("Conv", (13, 11), (3, 3), 32, 48, ""),
+        ("Conv", (9, 12), (5, 5), 16, 16, "F(2, 5) x F(2, 5)"),
+        ("Conv", (8, 9), (3, 5), 16, 32, ""),
+        ("Conv", (7, 9), (1, 3), 32, 16, ""),
+        ("Conv3d", (5, 6, 5), (2, 2, 2), 16, 16, "F(3, 2) x F(3, 2) x F(3, 2)"),
+        ("Conv3d", (5, 4, 6), (3, 2, 3), 16, 16, ""),
     ],
 )
-def test_direct_convolutions_are_right(width: int, stride: int, groups: int, channels: int, filters: int) -> None:
-    options = f"width {width}, stride {stride}, pad {width // 2}, groups {groups}, filters {filters}"
-    module = majuscule.compile(f"Given L[15, 17, {channels}]\nM = Conv(L, Φ, {options})\n")
-    assert "winograd" not in _roads(module)
+def test_windows_along_one_two_and_three_axes(
+    layer: str, sizes: tuple[int, ...], window: tuple[int, ...], inputs: int, filters: int, taken: str
+) -> None:
+    shape = ", ".join(map(str, (*sizes, inputs)))
+    width = window[0] if len(window) == 1 else window
+    module = compiled(f"Given L[{shape}]\nS = {layer}(L, Φ, width {width}, filters {filters})\n")
+    (found,) = tiles(module)
+    assert taken in found
+    check(module, lambda x: correlated(x, module.weights["Φ.W"]) + module.weights["Φ.B"], (*sizes, inputs))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("pad", "margins"), [("(2,1)", ((2, 2), (1, 1))), ("((0,2), (3,1))", ((0, 2), (3, 1)))])
+def test_paddings(mode: str, pad: str, margins: Margins) -> None:
+    module = compiled(f"Given L[10, 9, 16]\nS = Conv(L, Φ, width 3, pad {pad}, mode {mode}, bias false, filters 32)\n")
+    assert len(tiles(module)) == 1
+    # zeros are never written to memory
+    assert len(roads(module)) == (1 if mode == "zeros" else 2)
+    check(module, lambda x: correlated(padded(x, margins, mode), module.weights["Φ.W"]), (10, 9, 16), batches=(1, 3))
+
+
+@pytest.mark.parametrize(("width", "margins"), [(2, (0, 1)), (3, (1, 1)), (5, (2, 2))])
+def test_padding_to_the_same_size(width: int, margins: tuple[int, int]) -> None:
+    module = compiled(f"Given L[11, 13, 16]\nS = Conv(L, Φ, width {width}, pad same, bias false, filters 16)\n")
+    assert len(tiles(module)) == 1
+    check(module, lambda x: correlated(padded(x, [margins] * 2), module.weights["Φ.W"]), (11, 13, 16), batches=(1, 2))
+
+
+@pytest.mark.parametrize("sizes", [(2, 9), (3, 4), (4, 5), (5, 6), (6, 7), (8, 8), (7, 3)])
+def test_maps_that_tiles_do_not_divide(sizes: tuple[int, int]) -> None:
+    module = compiled(f"Given L[{sizes[0]}, {sizes[1]}, 16]\nS = Conv(L, Φ, width 3, pad 1, bias false, filters 16)\n")
+    assert len(tiles(module)) == 1
+    check(module, lambda x: correlated(padded(x, [(1, 1)] * 2), module.weights["Φ.W"]), (*sizes, 16), batches=(1, 5))
+
+
+def test_a_program_without_a_batch() -> None:
+    module = compiled("Given L[12, 11, 32] without batch\nS = Conv(L, Φ, width 3, pad 1, filters 32)\n")
+    assert len(tiles(module)) == 1
+    x = numbers(12, 11, 32)
+    expected = correlated(padded(x[None], [(1, 1)] * 2), module.weights["Φ.W"])[0] + module.weights["Φ.B"]
+    for threads in (1, 2, 3):
+        module.set_threads(threads)
+        agree(module(x), expected)
+
+
+def test_axes_of_open_size_beside_the_window() -> None:
+    module = compiled("Given L[T, 9, 16]\nparam W[3, 16, 16]\nS[b,t,x,j] = W[ΔX,I,j] * L[b,t,x+ΔX,I]\n")
+    assert len(tiles(module)) == 1
+    for times in (1, 4):
+        x = numbers(2, times, 9, 16)
+        agree(module(x), correlated(x.reshape(-1, 9, 16), module.weights["W"]).reshape(2, times, 7, 16))
+
+
+@pytest.mark.parametrize(
+    ("equation", "weight", "data"),
+    [
+        ("S[b,j,x,y] = W[j,I,ΔX,ΔY] * L[b,I,x+ΔX,y+ΔY]", "jipq", "bixy"),
+        ("S[x,j,y,b] = W[ΔX,ΔY,j,I] * L[b,y+ΔY,I,x+ΔX]", "pqji", "byix"),
+        ("S[b,x,y,j] = L[b,x+ΔX,y+ΔY,I] * W[I,ΔY,j,ΔX]", "iqjp", "bxyi"),
+        ("S[b,y,x,j] = W[ΔX,ΔY,I,j] * L[b,I,y+ΔY,x+ΔX]", "pqij", "biyx"),
+    ],
+)
+def test_axes_in_any_order(equation: str, weight: str, data: str) -> None:
+    sizes = {"p": 3, "q": 2, "i": 16, "j": 32, "x": 8, "y": 7, "b": 3}
+    shape = ", ".join(str(sizes[axis]) for axis in data[1:])
+    module = compiled(f"Given L[{shape}]\nparam W[{', '.join(str(sizes[a]) for a in weight)}]\n{equation}\n")
+    assert len(tiles(module)) == 1
+    x = numbers(*(sizes[axis] for axis in data))
+    straight = correlated(
+        numpy.einsum(f"{data}->bxyi", x), numpy.einsum(f"{weight}->pqij", numpy.array(module.weights["W"]))
+    )
+    result = equation[2 : equation.index("]")].replace(",", "")
+    agree(module(x), numpy.einsum(f"bxyj->{result}", straight))
+
+
+def test_an_image_may_be_walked_backwards() -> None:
+    module = compiled("Given L[11, 16]\nparam W[3, 16, 16]\nfor x in 0..9: S[b,x,j] = W[ΔX,I,j] * L[b,10-x-ΔX,I]\n")
+    assert len(tiles(module)) == 1
+    check(module, lambda x: correlated(x[:, ::-1], module.weights["W"]), (11, 16), batches=(1, 2))
+
+
+# -- what stands before and after -----------------------------------------------------------------
+
+
+def test_bias_shortcut_and_relu_are_part_of_the_same_step() -> None:
+    module = compiled("Given L[10, 9, 32]\nS = Conv(L, Φ, width 3, pad 1, filters 32)\nR = relu(S + L)\noutput R\n")
+    assert len(tiles(module)) == len(roads(module)) == 1
+
+    def expected(x: Array) -> Array:
+        total = correlated(padded(x, [(1, 1)] * 2), module.weights["Φ.W"]) + module.weights["Φ.B"]
+        return numpy.maximum(total + x, 0)
+
+    check(module, expected, (10, 9, 32))
+
+
+def test_cases_after_a_convolution_may_depend_on_the_place() -> None:
+    module = compiled("""\
+Given L[10, 9, 16]
+S = Conv(L, Φ, width 3, pad 1, bias false, filters 16)
+R[b,x in 0..10,y,j in 0..16] = { S[b,x,y,j] if j < 5 ; 2*L[b,x,y,j] if 6 < x ; 1 otherwise }
+output R
+""")
+    assert len(tiles(module)) == 1
+
+    def expected(x: Array) -> Array:
+        cases = numpy.ones(x.shape)
+        cases[:, 7:] = 2 * x[:, 7:]
+        cases[..., :5] = correlated(padded(x, [(1, 1)] * 2), module.weights["Φ.W"])[..., :5]
+        return cases
+
+    check(module, expected, (10, 9, 16), batches=(1, 3))
+
+
+def test_cases_before_a_convolution_may_depend_on_place_channel_and_data() -> None:
+    module = compiled("""\
+Given L[10, 9, 32]
+param W[3, 3, 32, 16]
+P[b,x,y,i in 0..32] = { L[b,x,y,i] if i < 20 and (x + y) % 2 == 0 ; 1 if x % 3 == 0 ; 3*L[b,x,y,i] otherwise }
+Q[b,x,y,i] = { P[b,x,y,i] if L[b,x,y,i] > 0 ; 0 otherwise }
+S[b,x,y,j] = W[ΔX,ΔY,I,j] * Q[b,x+ΔX,y+ΔY,I]
+output S
+""")
+    assert len(tiles(module)) == 1
+
+    def expected(image: Array) -> Array:
+        x, y, i = numpy.ogrid[:10, :9, :32]
+        cases = numpy.where((i < 20) & ((x + y) % 2 == 0), image, numpy.where(x % 3 == 0, 1, 3 * image))
+        return correlated(numpy.where(image > 0, cases, 0), module.weights["W"])
+
+    check(module, expected, (10, 9, 32), batches=(1, 3))
+
+
+def test_padded_channels_are_right() -> None:
+    module = compiled("""\
+Given L[x 9, y 8, i 20]
+param W[3, 3, 32, 16]
+P = pad(L, x: 1, y: 1, i: (4,8))
+S[b,x,y,j] = W[ΔX,ΔY,I,j] * P[b,x+ΔX,y+ΔY,I]
+output S
+""")
+    assert not tiles(module)
+
+    def expected(x: Array) -> Array:
+        return correlated(numpy.pad(x, [(0, 0), (1, 1), (1, 1), (4, 8)]), module.weights["W"])
+
+    check(module, expected, (9, 8, 20), batches=(1, 3))
+
+
+def test_an_epilogue_that_selects_by_channel_is_right() -> None:
+    module = compiled("""\
+Given L[9, 8, 16], T[5]
+Given k[16]: int64 without batch
+param W[3, 3, 16, 16]
+S[b,x,y,j] = W[ΔX,ΔY,I,j] * L[b,x+ΔX,y+ΔY,I]
+R[b,x,y,j] = S[b,x,y,j] + T[b,k[j]]
+output R
+""")
+    assert not tiles(module)
+    x, table, chosen = numbers(3, 9, 8, 16), numbers(3, 5), numpy.arange(16) % 5
+    agree(module(x, table, chosen), correlated(x, module.weights["W"]) + table[:, None, None, chosen])
+
+
+def test_outputs_may_lie_in_a_concatenation() -> None:
+    module = compiled("""\
+Given L[10, 9, 16]
+A = Conv(L, Φ1, width 3, pad 1, filters 32)
+B = relu(Conv(L, Φ2, width 5, pad 2, filters 16))
+for j in 0..32: C[b,x,y,j] = A[b,x,y,j]
+for j in 0..16: C[b,x,y,j+32] = B[b,x,y,j]
+output C
+""")
+    assert len(tiles(module)) == len(roads(module)) == 2  # nothing is copied
+    weights = module.weights
+
+    def expected(x: Array) -> Array:
+        narrow = correlated(padded(x, [(1, 1)] * 2), weights["Φ1.W"]) + weights["Φ1.B"]
+        wide = correlated(padded(x, [(2, 2)] * 2), weights["Φ2.W"]) + weights["Φ2.B"]
+        return numpy.concatenate([narrow, numpy.maximum(wide, 0)], -1)
+
+    check(module, expected, (10, 9, 16))
+
+
+@pytest.mark.parametrize(("others", "copies"), [("width 3", 0), ("width 3, stride 2", 1)])
+def test_a_padded_tensor_may_have_several_readers(others: str, copies: int) -> None:
+    module = compiled(f"""\
+Given L[x 10, y 9, i 16]
+P = pad(L, x: 1, y: (0,2))
+A = Conv(P, Φ1, width 3, filters 32)
+B = Conv(P, Φ2, {others}, filters 16)
+output A, B
+""")
+    assert len(roads(module)) == 2 + copies
+    step = 2 if "stride" in others else 1
     for batch in (1, 3):
-        x = _numbers(batch, 15, 17, channels)
-        expected = _convolved(
-            x, module.weights["Φ.W"], module.weights["Φ.B"], stride=stride, padding=width // 2, groups=groups
-        )
-        assert abs(module(x) - expected).max() < 1e-5 * abs(expected).max()
+        x = numbers(batch, 10, 9, 16)
+        around = padded(x, ((1, 1), (0, 2)))
+        first, second = module(x)
+        agree(first, correlated(around, module.weights["Φ1.W"]) + module.weights["Φ1.B"])
+        agree(second, correlated(around, module.weights["Φ2.W"])[:, ::step, ::step] + module.weights["Φ2.B"])
+
+
+def test_a_padded_tensor_that_is_an_output_is_kept() -> None:
+    module = compiled("""\
+Given L[x 10, y 9, i 16]
+P = pad(L, x: 1, y: 1)
+A = Conv(P, Φ, width 3, bias false, filters 16)
+output A, P
+""")
+    assert len(tiles(module)) == 1
+    x = numbers(2, 10, 9, 16)
+    found = module(x)
+    numpy.testing.assert_array_equal(found["P"], padded(x, [(1, 1)] * 2))
+    agree(found["A"], correlated(found["P"], module.weights["Φ.W"]))
+
+
+def test_convolutions_in_a_row() -> None:
+    module = compiled("""\
+Given L[9, 10, 16]
+A = relu(Conv(L, Φ1, width 3, pad 1, filters 32))
+B = relu(Conv(A, Φ2, width 2, pad ((0,1),(1,0)), filters 16))
+C = relu(Conv(B, Φ3, width 5, pad 2, filters 16) + L)
+output C
+""")
+    assert len(tiles(module)) == len(roads(module)) == 3
+    weights = module.weights
+
+    def expected(x: Array) -> Array:
+        a = numpy.maximum(correlated(padded(x, [(1, 1)] * 2), weights["Φ1.W"]) + weights["Φ1.B"], 0)
+        b = numpy.maximum(correlated(padded(a, [(0, 1), (1, 0)]), weights["Φ2.W"]) + weights["Φ2.B"], 0)
+        return numpy.maximum(correlated(padded(b, [(2, 2)] * 2), weights["Φ3.W"]) + weights["Φ3.B"] + x, 0)
+
+    check(module, expected, (9, 10, 16))
+
+
+# -- weights --------------------------------------------------------------------------------------
+
+
+def test_weights_may_be_computed_from_parameters() -> None:
+    module = compiled("""\
+Given L[9, 8, 16]
+param W[3, 3, 16, 32]
+param g[32]
+V[p,q,i,j] = W[p,q,i,j] * g[j]
+S[b,x,y,j] = V[ΔX,ΔY,I,j] * L[b,x+ΔX,y+ΔY,I]
+output S
+""")
+    assert len(tiles(module)) == 1
+
+    def expected(x: Array) -> Array:
+        return correlated(x, module.weights["W"].astype(float) * module.weights["g"])
+
+    check(module, expected, (9, 8, 16), batches=(1, 3))
+    module.load_weights({"W": numbers(3, 3, 16, 32) + 1, "g": numbers(32) - 2})
+    check(module, expected, (9, 8, 16), batches=(2,))
+
+
+def test_weights_that_depend_on_the_input_stay_direct() -> None:
+    module = compiled("""\
+Given L[9, 8, 16], g[16]
+param W[3, 3, 16, 16]
+V[b,p,q,i,j] = W[p,q,i,j] * g[b,j]
+S[b,x,y,j] = V[b,ΔX,ΔY,I,j] * L[b,x+ΔX,y+ΔY,I]
+output S
+""")
+    assert not tiles(module)
+    check(
+        module, lambda x, g: correlated(x, module.weights["W"]) * g[:, None, None, :].astype(float), (9, 8, 16), (16,)
+    )
+
+
+def sums(names: str, *ranges: int) -> str:
+    return ", ".join(f"{name} in 0..{size}" for name, size in zip(names, ranges, strict=True))
+
+
+WHOLE = sums("pqi", 3, 3, 32)
+SHARED = {
+    "the same sum": (f"S[b,x,y,j] = sum[{WHOLE}](W[p,q,i,j] * M[b,x+p,y+q,i])", "pqij", (3, 3, 32, 32)),
+    "channels the other way": (
+        f"S[b,x,y,i] = sum[{sums('pqj', 3, 3, 32)}](W[p,q,i,j] * M[b,x+p,y+q,j])", "pqji", (3, 3, 32, 32)
+    ),
+    "axes of the window in another order": (
+        f"S[b,x,y,j] = sum[{sums('qpi', 3, 3, 32)}](W[p,q,i,j] * M[b,x+p,y+q,i])", "pqij", (3, 3, 32, 32)
+    ),
+    "a window that is turned": (f"S[b,x,y,j] = sum[{WHOLE}](W[p,q,i,j] * M[b,x+q,y+p,i])", "qpij", (3, 3, 32, 32)),
+    "part of the window": (
+        f"S[b,x,y,j] = sum[{sums('pqi', 2, 2, 32)}](W[p,q,i,j] * M[b,x+p,y+q,i])", "pqij", (2, 2, 32, 32)
+    ),
+    "some of the inputs": (
+        f"S[b,x,y,j] = sum[{sums('pqi', 3, 3, 16)}](W[p,q,i,j] * M[b,x+p,y+q,i])", "pqij", (3, 3, 16, 32)
+    ),
+    "some of the outputs": (
+        f"for j in 0..16: S[b,x,y,j] = sum[{WHOLE}](W[p,q,i,j] * M[b,x+p,y+q,i])", "pqij", (3, 3, 32, 16)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("other", SHARED)
+@pytest.mark.parametrize("first", [True, False])
+def test_one_weight_may_serve_different_sums(other: str, first: bool) -> None:
+    equation, axes, part = SHARED[other]
+    plain = f"R[b,x,y,j] = sum[{WHOLE}](W[p,q,i,j] * L[b,x+p,y+q,i])"
+    equations = [equation, plain] if first else [plain, equation]
+    module = compiled(
+        "\n".join(["Given L[9, 8, 32], M[9, 8, 32]", "param W[3, 3, 32, 32]", *equations, "output R, S\n"])
+    )
+    assert len(tiles(module)) == 2
+    x, y, w = numbers(2, 9, 8, 32), numbers(3, 9, 8, 32)[:2], numpy.array(module.weights["W"])
+    found = module(x, y)
+    agree(found["R"], correlated(x, w))
+    used = numpy.einsum(f"pqij->{axes}", w[: part[0], : part[1], : part[2], : part[3]])
+    agree(found["S"], correlated(y[..., : used.shape[2]], used))
+
+
+# -- where it cannot be used ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "sizes"),
+    [
+        ("Conv(L, Φ, width 3, stride 2, filters 16)", (9, 8, 16)),
+        ("Conv(L, Φ, width 3, dilation 2, filters 16)", (9, 8, 16)),
+        ("Conv(L, Φ, width 3, groups 2, filters 32)", (9, 8, 32)),
+        ("Conv(L, Φ, width 3, groups 16, filters 16)", (9, 8, 16)),
+        ("Conv(L, Φ, width 7, filters 16)", (9, 8, 16)),
+        ("Conv(L, Φ, width 1, filters 16)", (9, 8, 16)),
+        ("Conv(L, Φ, width 3, filters 10)", (9, 8, 16)),
+        ("Conv(L, Φ, width 3, filters 16)", (3, 8, 16)),
+    ],
+)
+def test_other_convolutions_are_computed_directly(layer: str, sizes: tuple[int, ...]) -> None:
+    torch = pytest.importorskip("torch")
+    module = compiled(f"Given L[{', '.join(map(str, sizes))}]\nS = {layer}\n")
+    assert not tiles(module)
+    words = layer.strip(")").replace(",", "").split()
+    options = {name: int(words[words.index(name) + 1]) for name in ("stride", "dilation", "groups") if name in words}
+    weight, bias = (torch.from_numpy(numpy.array(module.weights[name])).double() for name in ("Φ.W", "Φ.B"))
+
+    def expected(x: Array) -> Array:
+        image = torch.from_numpy(x).double().permute(0, 3, 1, 2)
+        found = torch.nn.functional.conv2d(image, weight.permute(3, 2, 0, 1), bias, **options)
+        return numpy.asarray(found.permute(0, 2, 3, 1))
+
+    check(module, expected, sizes, batches=(1, 3))
+
+
+def test_sums_over_several_channel_axes_are_computed_directly() -> None:
+    module = compiled(
+        "Given L[9, 8, 4, 8]\nparam W[3, 3, 4, 8, 16]\nS[b,x,y,j] = W[ΔX,ΔY,I,K,j] * L[b,x+ΔX,y+ΔY,I,K]\n"
+    )
+    assert not tiles(module)
+
+    def expected(x: Array) -> Array:
+        return correlated(x.reshape(-1, 9, 8, 32), module.weights["W"].reshape(3, 3, 32, 16))
+
+    check(module, expected, (9, 8, 4, 8), batches=(1, 3))
+
+
+def test_convolutions_of_a_recurrence() -> None:
+    """What reads the input alone is computed for all times at once; that of the state stays direct."""
+    module = compiled("""\
+Given L[T, 10, 16]
+param W[3, 16, 16]
+param V[3, 16, 16]
+Q[b,t,x,j] = W[ΔX,I,j] * L[b,t,x+ΔX,I]
+h[b,-1,x,j] = 0
+h[b,t,x,j] = tanh(
+    0.1*Q[b,t,x,j]
+    + 0.1*sum[p in 0..3, i in 0..16](V[p,i,j] * { h[b,t-1,x+p-1,i] if 1 <= x+p and x+p <= 8 ; 0 otherwise })
+)
+output h
+""")
+    assert len(tiles(module)) == 1
+    for times in (1, 4):
+        x = numbers(2, times, 10, 16)
+        state, expected = numpy.zeros((2, 8, 16)), []
+        for t in range(times):
+            inside = correlated(x[:, t], module.weights["W"]) + correlated(padded(state, [(1, 1)]), module.weights["V"])
+            state = numpy.tanh(0.1 * inside)
+            expected.append(state)
+        agree(module(x), numpy.stack(expected, 1))
+
+
+# -- orders, targets, the choice ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("private", [True, False])
+@pytest.mark.parametrize("chunk", [1, 14, 100])
+def test_every_order_gives_the_same(private: bool, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = road.choose
+
+    def forced(*arguments: Any, **options: Any) -> Winograd | None:
+        found = chosen(*arguments, **options)
+        rows = min(chunk, 5)
+        return found and replace(found, private=private, chunk=-(-chunk // rows) * rows, rows=rows)
+
+    monkeypatch.setattr(road, "choose", forced)
+    module = compiled("Given L[13, 10, 16]\nS = relu(Conv(L, Φ, width 3, pad 1, filters 48))\n", cache=False)
+    share = "each thread its own" if private else "shared by all threads"
+    assert share in module._manifest["steps"][0]["road"]
+
+    def expected(x: Array) -> Array:
+        return numpy.maximum(correlated(padded(x, [(1, 1)] * 2), module.weights["Φ.W"]) + module.weights["Φ.B"], 0)
+
+    check(module, expected, (13, 10, 16), threads=(1, 2, 3))
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    module = compiled("Given L[13, 10, 32]\nS = Conv(L, width 3, pad 1, filters 48)\n")
+    x = numbers(3, 13, 10, 32)
+    first = module(x)
+    for threads in (1, 2, 3):
+        module.set_threads(threads)
+        numpy.testing.assert_array_equal(module(x), first)
+
+
+@pytest.mark.parametrize("target", ["x86-64-v3", "x86-64-v2"])
+def test_narrower_vectors_give_the_same(target: str) -> None:
+    module = compiled("Given L[10, 9, 20]\nS = Conv(L, Φ, width 3, pad 1, filters 24)\n", target=target)
+    assert len(tiles(module)) == 1
+
+    def expected(x: Array) -> Array:
+        return correlated(padded(x, [(1, 1)] * 2), module.weights["Φ.W"]) + module.weights["Φ.B"]
+
+    check(module, expected, (10, 9, 20), batches=(1, 3))
+
+
+def chosen(size: int, channels: int, filters: int, options: str = "", cpu: str = "x86-64-v4") -> Winograd | None:
+    """The algorithm that a 3 x 3 convolution takes by itself on two cores."""
+    text = f"Given L[{size}, {size}, {channels}]\nS = Conv(L, width 3, pad 1, filters {filters}{options})\n"
+    graph = optimize(Graph.from_program(majuscule.check(text).require()), fold_weights=True)
+    launches = [a for a in make_plan(graph, Target.named(cpu, cores=2)).run if isinstance(a, Launch)]
+    found = [launch.kernel.algorithm for launch in launches if isinstance(launch.kernel.algorithm, Winograd)]
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(("size", "channels"), [(112, 64), (56, 64), (56, 256), (28, 128), (28, 512), (14, 256)])
+def test_large_maps_take_large_tiles_by_themselves(size: int, channels: int) -> None:
+    found = chosen(size, channels, channels)
+    assert found is not None
+    assert found.tiles == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "filters", "options"),
+    [(224, 3, 64, ""), (56, 64, 128, ", stride 2"), (56, 64, 64, ", groups 64"), (56, 64, 50, "")],
+)
+def test_convolutions_that_gain_nothing_stay_direct(size: int, channels: int, filters: int, options: str) -> None:
+    assert chosen(size, channels, filters, options) is None
+
+
+# -- anything ---------------------------------------------------------------------------------------
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int], Margins, str, int, int, str]:
+    """Sizes, window, margins, mode of padding, channels in and out, and what follows."""
+    window = draw(st.tuples(*[st.sampled_from((2, 3, 5))] * 2))
+    margins = draw(st.tuples(*[st.tuples(st.integers(0, 2), st.integers(0, 2))] * 2))
+    sizes = tuple(draw(st.integers(max(w + 3 - sum(m), 3), 12)) for w, m in zip(window, margins, strict=True))
+    channels, filters = draw(st.sampled_from((3, 16, 20, 32))), draw(st.sampled_from((16, 32, 48)))
+    after = draw(st.sampled_from(("A", "relu(A)", "2*A - 1", "relu(A) + A")))
+    return sizes, window, margins, draw(st.sampled_from(sorted(MODES))), channels, filters, after
+
+
+@given(case=convolutions(), batches=st.lists(st.integers(1, 9), min_size=1, max_size=3), threads=st.integers(1, 3))
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+def test_convolutions_of_any_shape(case: Any, batches: list[int], threads: int) -> None:
+    sizes, window, margins, mode, channels, filters, after = case
+    pad = ", ".join(f"({low},{high})" for low, high in margins)
+    module = compiled(f"""\
+Given L[{sizes[0]}, {sizes[1]}, {channels}]
+A = Conv(L, Φ, width {window}, pad ({pad}), mode {mode}, filters {filters})
+R = {after}
+output R
+""")
+    assert len(tiles(module)) == 1
+
+    def expected(x: Array) -> Array:
+        a = correlated(padded(x, margins, mode), module.weights["Φ.W"]) + module.weights["Φ.B"]
+        return {"A": a, "relu(A)": numpy.maximum(a, 0), "2*A - 1": 2 * a - 1}.get(after, numpy.maximum(a, 0) + a)
+
+    check(module, expected, (*sizes, channels), batches=batches, threads=(threads,))
