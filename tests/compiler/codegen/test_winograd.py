@@ -487,7 +487,7 @@ output h
 
 
 @pytest.mark.parametrize("private", [True, False])
-@pytest.mark.parametrize("chunk", [1, 14, 100])
+@pytest.mark.parametrize("chunk", [1, 14])
 def test_every_order_gives_the_same(private: bool, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = road.choose
 
@@ -566,7 +566,7 @@ def convolutions(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int], Mar
 
 
 @given(case=convolutions(), batches=st.lists(st.integers(1, 9), min_size=1, max_size=3), threads=st.integers(1, 3))
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_convolutions_of_any_shape(case: Any, batches: list[int], threads: int) -> None:
     sizes, window, margins, mode, channels, filters, after = case
     pad = ", ".join(f"({low},{high})" for low, high in margins)
