@@ -17,6 +17,7 @@ import numpy
 
 from ...dsl.equations import Constant
 from ..graph import Graph, Note
+from . import machine
 from .cache import fingerprint, toolchain, user_cache
 from .linking import linker
 from .target import Target
@@ -101,8 +102,8 @@ def _key(graph: Graph, target: Target, road: Forced | None) -> str | None:
     operations = {name: graph.operation(name) for name in graph.network}
     edges = tuple(graph.network.edges)
     return fingerprint(
-        "program", tools, linker(target), target, road or "", graph.program, operations, edges, graph.roots,
-        graph.aliases,
+        "program", tools, linker(target), target, machine.of(target), road or "", graph.program, operations, edges,
+        graph.roots, graph.aliases,
     )  # fmt: skip
 
 

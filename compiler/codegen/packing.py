@@ -57,7 +57,8 @@ def _width(kernel: Kernel, schedule: Schedule, vector: str) -> int | None:
     if size is None or lanes == 1:
         return None
     tile = schedule.tiles.get(vector, 1)
-    if schedule.stretch or any(axis.size.constant is None for axis in kernel.domain if len(kernel.domain) == 2):
+    matrix = len(kernel.domain) == 2
+    if schedule.stretch or (matrix and any(axis.size.constant is None for axis in kernel.domain)):
         tile = 2  # leaves registers for many samples
 
     def waste(width: int) -> tuple[float, int]:
@@ -114,18 +115,16 @@ def _packed(kernel: Kernel, read: Read, vector: str, width: int) -> Packing | No
     moved = rewritten(read)
     body = transform(rewritten(kernel.body), node)
     domain = tuple(part for axis in kernel.domain for part in (split if axis.name == vector else (axis,)))
-    tensors = {(name if old == read.tensor else old): stored for old, stored in kernel.tensors.items()}
-    if any(found.tensor == read.tensor for found in replace(kernel, body=body).reads()):
-        tensors[read.tensor] = kernel.tensors[read.tensor]
-    tensors[name] = panels
     result = replace(
         kernel,
         domain=domain,
         body=body,
         stages=tuple(replace(stage, value=rewritten(stage.value)) for stage in kernel.stages),
         offset=kernel.offset.substitute({Index(vector): place}),
-        tensors=tensors,
     )
+    stored = {**kernel.tensors, name: panels}
+    used = dict.fromkeys(found.tensor for found in result.reads())
+    result = replace(result, tensors={tensor: stored[tensor] for tensor in used})
     copy = Kernel(
         domain=(split[0], *rows, split[1]),
         reduction=(),

@@ -89,8 +89,8 @@ class Target:
                 if name in _cpu_names(triple):
                     return _target(triple, name, 1)
             raise CompilationFailed(
-                f"LLVM knows no CPU called {name!r}; "
-                "try cpu (this machine), x86-64-v3, x86-64-v4, znver4 or neoverse-n1"
+                f"there is no target called {name!r}: targets are CPUs, cpu for this machine or another "
+                "by LLVM's name for it, as x86-64-v3, x86-64-v4, znver4 or neoverse-n1"
             )
 
         return replace(_remembered(("named", name), ask), cores=available_cores() if cores is None else cores)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _WIDTH_WITHOUT_TERMINAL = 140
 _NARROWEST = 16
+_MOST_DIAGNOSTICS = 20
+"""How many are drawn; a file that is no program at all would fill many screens."""
 
 
 def has_colours(stream: TextIO) -> bool:
@@ -50,11 +52,13 @@ def print_error(message: str, hints: Iterable[str] = ()) -> None:
 
 
 def print_diagnostics(diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]) -> None:
-    """Diagnostics on stderr, each drawn under the lines it is about, and how many there are."""
+    """The first diagnostics on stderr, each drawn under the lines it is about, and how many there are in all."""
     from ..dsl.diagnostics import render
 
-    for diagnostic in diagnostics:
+    for diagnostic in diagnostics[:_MOST_DIAGNOSTICS]:
         _print_lines([*render(diagnostic, sources).split("\n"), ""], diagnostic.severity)
+    if (left := len(diagnostics) - _MOST_DIAGNOSTICS) > 0:
+        _print_lines([f"… and {left} more, which `maj check --json` lists", ""], "note")
     counts = [(word, sum(d.severity == word for d in diagnostics)) for word in ("error", "warning")]
     if found := [f"{count} {word}{'s' if count != 1 else ''}" for word, count in counts if count]:
         _print_lines([", ".join(found)], "error" if counts[0][1] else "warning")

@@ -22,6 +22,16 @@ def test_check_reports_every_mistake_and_goes_on_with_other_files(maj: Maj, smal
     assert "small.maj: no mistakes (2 statements)" in result.stdout
 
 
+def test_check_of_what_is_no_program_draws_the_first_mistakes_and_counts_all(maj: Maj) -> None:
+    text = "Given x[4]\n" + "".join(f"y{k}[b,i] = q{k}[b,i]\n" for k in range(33))
+    result = maj("check", "-", input=text)
+    assert result.exit_code == 1
+    assert result.stderr.count("error[") == 20
+    assert "… and 13 more, which `maj check --json` lists" in result.stderr
+    assert result.stderr.endswith("33 errors\n")
+    assert len(json.loads(maj("check", "-", "--json", input=text).stdout)["diagnostics"]) == 33
+
+
 def test_check_reads_standard_input(maj: Maj) -> None:
     result = maj("check", "-", input="Given x[3]\ny[b,i] = 2*x[b,i]\n")
     assert result.exit_code == 0, result.stderr

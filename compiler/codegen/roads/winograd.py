@@ -3,7 +3,8 @@
 A tile of m outputs along each window axis takes `(m + r - 1)/m` products per output and
 axis in place of r.  What is saved must pay for the transforms and for reading the
 transformed weights, which are `((m + r - 1)/r)` times larger per axis.  All candidates are
-counted in cycles of one core's vector unit; a few constants stand for the machine.
+counted in cycles of one core's vector unit, with the caches of the machine and a few constants
+for what it does in a cycle.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 from ....dsl.equations import Equation
 from ....dsl.integers import Integer
+from .. import machine
 from ..kernel import Kernel
 from ..schedule import Road
 from ..target import Target
@@ -29,8 +31,7 @@ _ROWS = {32: {2: 14, 1: 27}, 16: {2: 5, 1: 11}}
 
 _EFFICIENCY = 0.8  # of the product's share of the vector units' peak
 _TRANSFORM = 6.0  # cycles for each point and vector of a tile, loads and stores included
-_SECOND_CACHE = 1 << 20  # bytes, of one core
-_THIRD_CACHE = 16 << 20  # bytes that may be counted on, for all cores
+_SHARE_OF_LAST = 0.5  # of a cache that other programs use too
 _FROM_SECOND, _FROM_THIRD, _FROM_MEMORY = 32.0, 12.0, 6.0  # bytes a cycle and core
 _WORTH_WHILE = 0.9  # of the direct computation's cost
 
@@ -59,6 +60,8 @@ class _Problem:
     lanes: int
     registers: int
     cores: int
+    second_cache: int
+    last_cache: int
 
     def direct(self) -> float:
         """Cycles of the sum as it stands."""
@@ -72,7 +75,8 @@ class _Problem:
 
     def reading(self, size: float, times: float = 1) -> float:
         """Cycles in which all cores read so many bytes, from memory the first time, each core all of it later."""
-        speed = _FROM_SECOND if size <= _SECOND_CACHE / 2 else _FROM_THIRD if size <= _THIRD_CACHE else _FROM_MEMORY
+        near, far = size <= self.second_cache / 2, size > self.last_cache
+        speed = _FROM_SECOND if near else _FROM_MEMORY if far else _FROM_THIRD
         return size / (_FROM_MEMORY * self.cores) + (times - 1) * size / speed
 
 
@@ -94,6 +98,7 @@ def choose(equation: Equation, roles: Roles, target: Target, *, forced: bool = F
     outputs = [axis.name for axis in equation.domain]
     summed = [axis.name for axis in equation.reduction]
     sliding = dict(roles.windows)
+    described = machine.of(target)
     problem = _Problem(
         maps=tuple(sizes[x] for x in sliding),
         filters=tuple(sizes[p] for p in sliding.values()),
@@ -103,6 +108,8 @@ def choose(equation: Equation, roles: Roles, target: Target, *, forced: bool = F
         lanes=target.lanes(32),
         registers=target.registers,
         cores=target.cores,
+        second_cache=described.l2_bytes,
+        last_cache=max(int(_SHARE_OF_LAST * described.l3_bytes), described.l2_bytes),
     )
     if not forced and (problem.inputs < problem.lanes or target.registers < 32):
         return None
@@ -142,7 +149,7 @@ def _scored(
 ) -> _Candidate:
     inputs, outputs, cores = problem.inputs, problem.outputs, problem.cores
     per_tile = 4 * points * (inputs + outputs)
-    room = 3 * _SECOND_CACHE // 4 if private else _THIRD_CACHE
+    room = 3 * problem.second_cache // 4 if private else problem.last_cache
     # Each core should have several chunks, or the last ones leave cores idle.
     most = max(min(room // per_tile, -(-count // (4 * cores)) if private else count), 1)
     groups = -(-most // most_rows)
@@ -156,7 +163,7 @@ def _scored(
     times = -(-chunks // cores) if private else chunks
     reading = problem.reading(4 * points * inputs * outputs, times)
     size = per_tile * chunk
-    moving = 2 * per_tile * count / cores / (_FROM_SECOND if private and size <= _SECOND_CACHE else _FROM_THIRD)
+    moving = 2 * per_tile * count / cores / (_FROM_SECOND if private and size <= problem.second_cache else _FROM_THIRD)
     transforming = _TRANSFORM * points * count * (inputs + outputs) / problem.lanes / cores
     cost = max(multiplying, reading) + 0.3 * min(multiplying, reading) + transforming + moving
     if private and chunks < cores:
