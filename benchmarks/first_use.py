@@ -41,9 +41,9 @@ class Measurement:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """This process's, with bytecode kept in `folder` even where Python is told to write none."""
+    """This process's, with bytecode kept in `folder` even where Python is told to write none, and no compiled code."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {"PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+    return kept | {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "MAJUSCULE_CACHE": "0"}
 
 
 def measurements(folder: Path) -> list[Measurement]:
