@@ -1,11 +1,16 @@
-"""Measures the machine at hand with kernels that TVM compiles: peak arithmetic and memory bandwidth."""
+"""Measures the machine at hand with kernels that TVM compiles: peak arithmetic and memory bandwidth.
+
+Each kernel is a `Meter`, which can be called as often as one likes: between other kernels, say,
+to know what the machine gave in the same moments.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,12 +24,38 @@ from .machine_code import machine_code, make_module
 from .statements import PARALLEL, Block, Local, add, integer, multiply
 from .target import Target
 
-_ROUNDS = 1 << 15
+_ROUNDS = 1 << 18  # a third of a millisecond: the call itself does not count
 _ACCUMULATORS = 12  # of 16 registers; latency times units is 8 or 10 on the CPUs of today
-_STREAMS = 8  # vectors read per turn of the loop
+_STREAMS = 2  # places that are read from in turn
+_VECTORS = 4  # read from each place per turn of the loop
 _REPEATS = 60
 _SHARE_ALL_CORES = -3  # TVM's AffinityMode::kSpecifyThreadShareAllCore
 _LINE = 64
+
+
+@dataclass(frozen=True)
+class Meter:
+    """A kernel that does one thing as fast as the machine can: `amount` FLOP, or bytes read, in each call."""
+
+    amount: float
+    _module: Any
+    _arrays: tuple[Any, ...]
+    _thread: ThreadPoolExecutor
+
+    def seconds(self, calls: int) -> list[float]:
+        """How long each of so many calls took, on as many threads as the meter's target has cores."""
+        return self._thread.submit(self._time, calls).result()
+
+    def _time(self, calls: int) -> list[float]:
+        import tvm_ffi
+
+        call = partial(self._module["measure"], *map(tvm_ffi.from_dlpack, self._arrays))
+        taken = []
+        for _ in range(calls):
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+        return taken
 
 
 def measure(target: Target, cache_bytes: int) -> Speed:
@@ -34,25 +65,28 @@ def measure(target: Target, cache_bytes: int) -> Speed:
     least 128 MB.  The peak is that of one core alone: where others compute at the same time,
     all cores are never free together, and half of them would pass for all.
     """
-    return Speed(_peak(target), _bandwidth(target, max(4 * cache_bytes, 128 << 20)))
+    meters = peak_meter(replace(target, cores=1)), bandwidth_meter(target, cache_bytes)
+    peak, bandwidth = (meter.amount / min(meter.seconds(_REPEATS)) for meter in meters)
+    return Speed(peak, bandwidth)
 
 
-def _peak(target: Target) -> float:
-    """FLOP/s of a core in chains of multiply-adds that do not wait for each other."""
+def peak_meter(target: Target) -> Meter:
+    """FLOP in chains of multiply-adds that do not wait for each other, two for each, on all of a target's cores."""
     lanes = target.lanes(32)
-    alone = replace(target, cores=1)
-    seconds = _best(alone, _multiply_adds(alone), _aligned(lanes), _aligned(lanes))
-    return 2.0 * lanes * _ACCUMULATORS * _ROUNDS / seconds
+    amount = 2.0 * lanes * _ACCUMULATORS * _ROUNDS * target.cores
+    return _meter(target, amount, _multiply_adds(target), _aligned(lanes), _aligned(lanes * target.cores))
 
 
-def _bandwidth(target: Target, size: int) -> float:
-    """Bytes/s of reading a buffer once, from front to back in each core's part."""
+def bandwidth_meter(target: Target, cache_bytes: int) -> Meter:
+    """Bytes of a buffer that is read once, each core's part from front to back.
+
+    The buffer is four times as large as `cache_bytes`, the last cache's size, and 128 MB at least.
+    """
     lanes = target.lanes(32)
-    step = _STREAMS * lanes
-    rounds = size // 4 // target.cores // step
+    step = _STREAMS * _VECTORS * lanes
+    rounds = max(4 * cache_bytes, 128 << 20) // 4 // target.cores // step
     data = _aligned(rounds * step * target.cores)
-    result = _aligned(lanes * target.cores)
-    return int(data.nbytes) / _best(target, _stream(target, rounds), data, result)
+    return _meter(target, float(data.nbytes), _stream(target, rounds), data, _aligned(lanes * target.cores))
 
 
 def _multiply_adds(target: Target) -> PrimFunc:
@@ -75,13 +109,14 @@ def _stream(target: Target, rounds: int) -> PrimFunc:
     """For each core: the sum of its part of the data."""
 
     def work(block: Block, data: Any, lanes: int, task: Any) -> list[Local]:
-        sums = [Local(block, f"sum{i}", "float32", lanes) for i in range(_STREAMS)]
+        sums = [Local(block, f"sum{i}", "float32", lanes) for i in range(_STREAMS * _VECTORS)]
         for total in sums:
             total.set(block, tirx.FloatImm("float32", 0.0))
         with block.loop("round", rounds) as (body, position):
-            start = (task * rounds + position) * (_STREAMS * lanes)
             for i, total in enumerate(sums):
-                place = tirx.Ramp(start + i * lanes, integer(1), lanes)
+                stream, vector = divmod(i, _VECTORS)
+                start = ((task * _STREAMS + stream) * rounds + position) * (_VECTORS * lanes)
+                place = tirx.Ramp(start + vector * lanes, integer(1), lanes)
                 total.set(body, add(total.get(), BufferLoad(data, [place])))
         return sums
 
@@ -105,28 +140,23 @@ def _per_core(target: Target, work: Callable[[Block, Any, int, Any], list[Local]
     return function.with_attr("global_symbol", "measure")
 
 
-def _best(target: Target, function: PrimFunc, *arrays: Any) -> float:
-    """Seconds of the fastest call, on as many threads as the target has cores."""
-    # TVM keeps a pool of workers for each calling thread: that of this one ends with it.
-    with ThreadPoolExecutor(1) as thread:
-        seconds: float = thread.submit(_best_here, target, function, *arrays).result()
-    return seconds
+def _meter(target: Target, amount: float, function: PrimFunc, *arrays: Any) -> Meter:
+    """A meter that has been called once, with a thread of its own: TVM keeps a pool of workers for each."""
+    meter = Meter(amount, machine_code(make_module([function]), target), arrays, ThreadPoolExecutor(1))
+    meter._thread.submit(_configure_pool, target.cores).result()
+    meter.seconds(1)
+    return meter
 
 
-def _best_here(target: Target, function: PrimFunc, *arrays: Any) -> float:
+def _configure_pool(threads: int) -> None:
+    """Let the calling thread's pool have so many threads, which may run on any core that this process may use."""
     import tvm_ffi
 
-    names = [str(core) for core in range(target.cores)]
-    tvm_ffi.get_global_func("runtime.config_threadpool")(_SHARE_ALL_CORES, target.cores, names)
-    module = machine_code(make_module([function]), target)
-    call = partial(module["measure"], *map(tvm_ffi.from_dlpack, arrays))
-    call()
-    seconds = []
-    for _ in range(_REPEATS):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(threads))
+    configure = tvm_ffi.get_global_func("runtime.config_threadpool")
+    few = [cores[i % len(cores)] for i in range(threads)]
+    for chosen in (few, cores):  # the first settles the size of the pool
+        configure(_SHARE_ALL_CORES, threads, list(map(str, chosen)))
 
 
 def _aligned(count: int) -> Any:
