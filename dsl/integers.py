@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Union
 if TYPE_CHECKING:
     from .equations import Read
 
+_LONGEST_WALK = 1 << 10  # places of an index that `bounds` looks at one by one
+
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
@@ -439,8 +441,15 @@ Range = tuple[Integer, Integer]
 def bounds(expression: Integer, ranges: Mapping[str, Range]) -> Range | None:
     """The smallest and largest value (both inclusive) over a box of indices, or None if unknown.
 
-    Exact for affine expressions and for floors of them; a gather has no known bounds.
+    Exact for affine expressions, for floors of them, and for sums of both in which one index of
+    known range occurs more than once; a gather has no known bounds.
     """
+    for name, places in _corners(expression, ranges).items():
+        inside = [bounds(expression.substitute({Index(name): place}), ranges) for place in places]
+        known = [found for found in inside if found is not None]
+        low, high = _least([found[0] for found in known]), _least([-found[1] for found in known])
+        if len(known) == len(inside) and low is not None and high is not None:
+            return low, -high
     low, high = ZERO, ZERO
     for monomial, coefficient in expression.terms:
         variable = [
@@ -467,6 +476,31 @@ def bounds(expression: Integer, ranges: Mapping[str, Range]) -> Range | None:
         else:
             return None
     return low, high
+
+
+def _corners(expression: Integer, ranges: Mapping[str, Range]) -> dict[str, list[int]]:
+    """For each index in floors `(i + a)//n` that occurs again: the places where an affine stretch begins or ends."""
+    atoms = {atom for monomial, _ in expression.terms for atom in monomial}
+    floors = [atom for atom in atoms if isinstance(atom, FloorDiv)]
+    found: dict[str, list[int]] = {}
+    for name in {name for floor in floors for name in floor.numerator.indices()}:
+        if sum(name in Integer.atom(atom).indices() for atom in atoms) < 2:
+            continue
+        low, high = (limit.constant for limit in ranges.get(name, (Integer.symbol("?"), ZERO)))
+        if low is None or high is None or high - low > _LONGEST_WALK:
+            continue
+        parts = [((f.numerator - Integer.index(name)).constant, f.denominator.constant) for f in floors]
+        known = [(shift, step) for shift, step in parts if shift is not None and step is not None]
+        if len(known) < len(parts):
+            continue
+        turns = {place for place in range(low + 1, high) if any((place + shift) % step == 0 for shift, step in known)}
+        found[name] = sorted({low, high - 1, *turns, *(p - 1 for p in turns)})
+    return found
+
+
+def _least(values: list[Integer]) -> Integer | None:
+    """The value that is never above another one, if there is one."""
+    return next((value for value in values if all(is_nonnegative(other - value) for other in values)), None)
 
 
 def _atom_bounds(atom: Atom, ranges: Mapping[str, Range]) -> Range | None:

@@ -143,6 +143,8 @@ class Nest:
         lanes = 1 if self.horizontal or self.schedule.vector is None else chosen[self.schedule.vector].lanes
         vector = None if self.horizontal or lanes == 1 else self.schedule.vector
         names = [name for name, piece in chosen.items() if len(piece.shifts) > 1]
+        # Vectors innermost: what is loaded for an element of the other index is used at once and needs no register.
+        names.sort(key=lambda name: name == self.schedule.vector)
         points = [
             Point(vector, lanes, dict(zip(names, shifts, strict=True)))
             for shifts in itertools.product(*(chosen[name].shifts for name in names))

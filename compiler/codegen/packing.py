@@ -4,7 +4,8 @@ A tile reads a few vectors along one output index and then goes on to the next s
 reduction.  Where that index is long, every step is a jump of a whole row: a new page, the
 same few sets of the cache.  Weights that are known when a module is loaded are therefore
 copied once into panels, [outputs / width, reduction, width], and the kernel reads them
-from there one after the other.  Nothing else about it changes.
+from there one after the other.  Where the width does not divide the outputs, the last panel
+reaches back over columns of the one before.  Nothing else about the kernel changes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .schedule import Schedule
 from .target import Target
 
 _WORTH_PACKING = 1 << 13  # elements; fewer stay in the first cache as they are
+_WASTE = 0.05  # the share of columns computed twice that the size of the register tile is worth
 
 
 @dataclass(frozen=True)
@@ -52,20 +54,21 @@ def pack(kernel: Kernel, target: Target, fixed: Collection[str]) -> Packing | No
 
 
 def _width(kernel: Kernel, schedule: Schedule, vector: str) -> int | None:
-    """Columns of a panel: a divisor of the axis that fills few vectors well, those of the register tile if possible."""
+    """Columns of a panel, those of the register tile if they do; None if all columns are one panel."""
     size, lanes = kernel.size(vector).constant, schedule.lanes
-    if size is None or lanes == 1:
+    if size is None or lanes == 1 or size <= lanes:
         return None
     tile = schedule.tiles.get(vector, 1)
     matrix = len(kernel.domain) == 2
     if schedule.stretch or (matrix and any(axis.size.constant is None for axis in kernel.domain)):
         tile = 2  # leaves registers for many samples
 
-    def waste(width: int) -> tuple[float, int]:
-        return -(-width // lanes) * lanes / width, abs(tile * lanes - width)
+    def cost(width: int) -> tuple[int, int, float]:
+        waste = -(-size // width) * -(-width // lanes) * lanes / size
+        return round(waste / _WASTE), abs(tile * lanes - width), waste
 
-    widths = [width for width in range(lanes, 4 * lanes + 1) if size % width == 0]
-    return min(widths, key=waste, default=None)
+    widths = [width for width in range(lanes, 4 * lanes + 1) if size % width == 0 or width % lanes == 0]
+    return min((width for width in widths if width < size), key=cost, default=None)
 
 
 def _suits(kernel: Kernel, read: Read, vector: str) -> bool:
@@ -86,25 +89,26 @@ def _own_indices(kernel: Kernel) -> set[str]:
     return {axis.name for axis in (*kernel.domain, *kernel.reduction)}
 
 
-def _packed(kernel: Kernel, read: Read, vector: str, width: int) -> Packing | None:
+def _packed(kernel: Kernel, read: Read, vector: str, width: int) -> Packing:
     size = kernel.size(vector).constant or 0
-    if size <= width:
-        return None
+    number = -(-size // width)
     panel, inside = f"{vector} panel", vector
     place = Integer.index(panel) * width + Integer.index(inside)
+    if size % width:  # only the last of the panels is the quotient 1
+        place -= Integer.index(panel) // (number - 1) * (number * width - size)
     names = read.subscripts[0].indices()
     rows = [axis for axis in (*kernel.domain, *kernel.reduction) if axis.name in names and axis.name != vector]
     address = Integer.index(panel)
     for axis in rows:
         address = address * axis.size + Integer.index(axis.name)
     address = address * width + Integer.index(inside)
-    count = Integer.of(size)
+    count = Integer.of(number * width)
     for axis in rows:
         count = count * axis.size
     panels = Stored((count,), kernel.tensors[read.tensor].dtype)
     sizes = ", ".join(map(str, (*rows, Axis(vector, Integer.of(size)))))
     name = f"{read.tensor} in panels of {width} ({read.subscripts[0]}; {sizes})"
-    split = (Axis(panel, Integer.of(size // width)), Axis(inside, Integer.of(width)))
+    split = (Axis(panel, Integer.of(number)), Axis(inside, Integer.of(width)))
 
     def node(found: Expression) -> Expression | None:
         return Read(name, (address,), read.dtype) if found == moved else None

@@ -50,7 +50,7 @@ from .winograd_nest import scratch_size
 class Launch:
     """Run a kernel on buffers: `operands` in the order of its tensors, `result`, and working memory if it needs any.
 
-    `origin` is the tensor it makes.
+    `origin` is the tensor it makes, `counted` the kernel that says how much work it is, if that is another one.
     """
 
     kernel: Kernel
@@ -58,14 +58,15 @@ class Launch:
     result: str
     origin: str
     scratch: str | None = None
+    counted: Kernel | None = None
 
     def flops(self) -> Integer:
         """Arithmetic operations (see `work`)."""
-        return work.operations(self.kernel)
+        return work.operations(self.counted or self.kernel)
 
     def bytes_moved(self) -> Integer:
         """Bytes of operands and result (see `work`)."""
-        return work.bytes_moved(self.kernel)
+        return work.bytes_moved(self.counted or self.kernel)
 
 
 @dataclass(frozen=True)
@@ -365,7 +366,7 @@ class _Planner:
         kernel = make_kernel(chain, self._tensors(chain), output, target)
         packing = None if group.result in self.once else pack(kernel, self.target, self.fixed)
         if packing is not None:
-            return self._packed(packing, home, group.result)
+            return replace(self._packed(packing, home, group.result), counted=kernel)
         return self._launch(kernel, home, group.result)
 
     def _chain(self, group: Group) -> list[tuple[str, Equation]]:

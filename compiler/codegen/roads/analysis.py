@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import reduce
 
 from ....dsl.equations import Read
-from ....dsl.integers import Element, Integer, Symbol
+from ....dsl.integers import Element, FloorDiv, Integer, Symbol
 from ..expressions import Lowering
 from ..kernel import Kernel, has_gather, row_major
 from ..schedule import Schedule, cut
@@ -75,11 +75,12 @@ def work(kernel: Kernel, unknown: int = 8) -> int:
 
 
 def by_output(kernel: Kernel) -> list[str]:
-    """Output indices from the largest stride in the output to the smallest."""
+    """Output indices from the largest stride in the output to the smallest, where it varies its larger part."""
     position = {axis.name: i for i, axis in enumerate(kernel.domain)}
+    offset = Integer(tuple((m, c) for m, c in kernel.offset.terms if not any(isinstance(atom, FloorDiv) for atom in m)))
 
     def key(name: str) -> tuple[int, int]:
-        step = kernel.offset.coefficient(name)
+        step = offset.coefficient(name)
         return -(estimate(step) if step is not None and step.terms else 0), position[name]
 
     return sorted(position, key=key)
