@@ -10,8 +10,9 @@ The file is an uncompressed zip, so any archive tool can look inside:
 
 The manifest holds the SHA-256 of every other member; the zip's comment holds that of all
 bytes outside of those members, so no byte of the file can change unnoticed.  Reading maps
-the file into memory: weights are used where they lie.  So a file in use must not be
-overwritten in place; `write` never does, it puts a new file in the old one's place.
+the file into memory: weights are used where they lie, and those that calls do not read leave
+memory once they are prepared.  So a file in use must not be overwritten in place; `write` never
+does, it puts a new file in the old one's place.
 
 A module contains machine code.  Checksums tell damage, not intent: run modules from
 people you trust, as you would with any program.
@@ -32,8 +33,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+import numpy
+
 from . import host
 from .arrays import ALIGNMENT, Array
+from .buffers import let_go
 from .errors import (
     DamagedModule,
     FormatVersionError,
@@ -59,6 +63,7 @@ _FIRST_MEMBER = slice(30, 30 + len(_MANIFEST))  # where a zip has the name of it
 _COMMENT = b"majuscule sha256 "
 _COMMENT_SIZE = len(_COMMENT) + 64
 _END_SIZE = 22 + _COMMENT_SIZE
+_BLOCK = 1 << 24  # bytes that are checked at a time
 _PADDING_FIELD = 0xD935  # a zip extra field that other tools, too, use for alignment
 
 Parts = Sequence[memoryview]
@@ -268,9 +273,19 @@ def _checked_manifest(payloads: Mapping[str, memoryview], name: str) -> dict[str
         raise DamagedModule(f"{name} is damaged: its manifest is incomplete")
     for member, (digest, size) in stated.items():
         payload = payloads[member]
-        if len(payload) != size or hashlib.sha256(payload).hexdigest() != digest:
+        if len(payload) != size or _mapped_digest(payload) != digest:
             raise DamagedModule(f"{name} is damaged in its part {member}; copy, download or compile it again")
     return manifest
+
+
+def _mapped_digest(payload: memoryview) -> str:
+    """The SHA-256 of part of a mapped file, little of which stays in memory."""
+    digest = hashlib.sha256()
+    for start in range(0, len(payload), _BLOCK):
+        block = payload[start : start + _BLOCK]
+        digest.update(block)
+        let_go(numpy.frombuffer(block, numpy.uint8))
+    return digest.hexdigest()
 
 
 def _is_safe(member: str) -> bool:

@@ -19,6 +19,7 @@ _LIST_OF_KIND = {
     "input": "inputs", "output": "outputs", "parameter": "parameters", "state": "states", "constant": "constants",
     "prepared": "prepared",
 }  # fmt: skip
+_OF_LOAD = ("parameter", "state", "constant", "prepared")  # kinds of buffers that are known when a module is loaded
 
 
 def check_manifest(manifest: Any, constants: Mapping[str, Array]) -> None:
@@ -47,6 +48,8 @@ def _check(manifest: Any, constants: Mapping[str, Array]) -> None:
     for buffer in manifest["buffers"]:
         known = buffer["kind"] == "arena" or buffer["name"] in names[buffer["kind"]]
         _require(known, f"the {buffer['kind']} {buffer['name']} is not described")
+        passing = isinstance(buffer["until"], int) and buffer["kind"] in _OF_LOAD if "until" in buffer else True
+        _require(passing, f"the {buffer['kind']} {buffer['name']} is needed for an unknown time")
     for entry in manifest["constants"]:
         array, shape = constants[entry["name"]], entry["shape"]
         size = math.prod(shape) * numpy_dtype(entry["dtype"]).itemsize

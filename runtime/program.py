@@ -8,6 +8,7 @@ All of this belongs to the executor's thread: only functions that run there touc
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +16,9 @@ from typing import Any
 import numpy
 
 from . import sizes
-from .arrays import ALIGNMENT, Array, address, aligned_copy, aligned_empty, numpy_dtype
+from .arrays import ALIGNMENT, Array, address, aligned_copy, numpy_dtype
 from .artifact import Artifact
+from .buffers import let_go, new_buffer
 from .errors import CheckError, OutOfMemory
 from .library import Arguments, Library
 
@@ -69,20 +71,34 @@ class Program:
         ones, or copies of those that are not aligned.  If it fails, the weights before stay in use.
         """
         placed = {name: _aligned(array) for name, array in weights.items()}
-        prepared = {entry["name"]: _new_buffer(entry) for entry in self._manifest["prepared"]}
-        buffers = numpy.zeros_like(self._buffers)
+        prepared = _prepared_buffers(self._manifest)
         tables = {"constant": self._constants, "prepared": prepared, **dict.fromkeys(_WEIGHT_KINDS, placed)}
+        buffers = numpy.zeros_like(self._buffers)
         for position, entry in enumerate(self._manifest["buffers"]):
             if entry["kind"] in tables:
                 buffers[position] = address(tables[entry["kind"]][entry["name"]])
         if prepared:
-            minimums = [entry["minimum"] for entry in self._manifest["symbols"]]
-            self._sizes[:] = [*minimums, 0, 0, *_EVERYTHING, threads]
-            self._library.function(PREPARE)(_arguments(buffers, self._sizes, numpy.zeros_like(self._status)))
+            self._prepare(buffers, tables, threads)
         buffers[self._arena_positions] = self._buffers[self._arena_positions]
         self._weights, self._prepared = placed, prepared
         self._buffers[:] = buffers
         return placed
+
+    def _prepare(self, buffers: Array, tables: Mapping[str, dict[str, Array]], threads: int) -> None:
+        """Fill the prepared buffers; what calls do not read leaves memory as soon as it is of no use any more."""
+        function, status = self._library.function(PREPARE), numpy.zeros_like(self._status)
+        arguments = _arguments(buffers, self._sizes, status)
+        minimums = [entry["minimum"] for entry in self._manifest["symbols"]]
+        first, end = _EVERYTHING
+        passing = [(entry["until"], entry) for entry in self._manifest["buffers"] if "until" in entry]
+        for until in sorted({end, *(until for until, _ in passing)}):
+            self._sizes[:] = [*minimums, 0, 0, first, until, threads]
+            function(arguments)
+            first = until
+            for entry in (entry for last, entry in passing if last == until):
+                let_go(tables[entry["kind"]][entry["name"]])
+                if entry["kind"] == "prepared":
+                    del tables["prepared"][entry["name"]]
 
     def run(self, plan: Plan, inputs: Sequence[Array], outputs: Sequence[Array], seed: int, step: int) -> None:
         """Fill the outputs, row-major arrays of the planned shapes, from the inputs.
@@ -131,7 +147,7 @@ class Program:
             return
         self._arena = numpy.empty(0, numpy.uint8)  # give the old one back first
         try:
-            self._arena = aligned_empty([max(size, ALIGNMENT)], numpy.dtype(numpy.uint8))
+            self._arena = new_buffer(max(size, ALIGNMENT))
         except (MemoryError, ValueError) as error:
             raise OutOfMemory(
                 f"this call needs {size / 2**20:,.0f} MiB of working memory, which the system does not give; "
@@ -156,8 +172,22 @@ def _arguments(*vectors: Array) -> Arguments:
     return Arguments([(address(vector), len(vector), vector.itemsize * 8) for vector in vectors])
 
 
-def _new_buffer(entry: Mapping[str, Any]) -> Array:
-    return aligned_empty([sizes.evaluate(size, {}) for size in entry["shape"]], numpy_dtype(entry["dtype"]))
+def _prepared_buffers(manifest: Mapping[str, Any]) -> dict[str, Array]:
+    """Buffers for what is prepared: those that calls read side by side, the others each with memory of its own."""
+    passing = {entry["name"] for entry in manifest["buffers"] if entry["kind"] == "prepared" and "until" in entry}
+    shapes = {e["name"]: [sizes.evaluate(size, {}) for size in e["shape"]] for e in manifest["prepared"]}
+    dtypes = {entry["name"]: numpy_dtype(entry["dtype"]) for entry in manifest["prepared"]}
+    lengths = {name: math.prod(shape) * dtypes[name].itemsize for name, shape in shapes.items()}
+    places, end = {}, 0
+    for name, length in lengths.items():
+        if name not in passing:
+            places[name], end = end, end + -(-length // ALIGNMENT) * ALIGNMENT
+    together = new_buffer(end)
+    found = {}
+    for name, length in lengths.items():
+        memory = new_buffer(length) if name in passing else together[places[name] : places[name] + length]
+        found[name] = memory.view(dtypes[name]).reshape(shapes[name])
+    return found
 
 
 def _aligned(array: Array) -> Array:

@@ -147,8 +147,11 @@ def _symbols(graph: Graph) -> tuple[Symbol, ...]:
     return tuple(found)
 
 
-def _layout(plan: Plan) -> tuple[main_function.Addresses, Integer, list[dict[str, str]]]:
-    """Addresses of all buffers, the size of the arena and the manifest's list of buffers."""
+def _layout(plan: Plan) -> tuple[main_function.Addresses, Integer, list[dict[str, Any]]]:
+    """Addresses of all buffers, the size of the arena and the manifest's list of buffers.
+
+    What only `majuscule_prepare` uses has an entry `until` there: the place of the action from which on nothing does.
+    """
     uses: dict[str, list[int]] = {}
     for step, action in enumerate(plan.run):
         for name in touched(action):
@@ -161,8 +164,13 @@ def _layout(plan: Plan) -> tuple[main_function.Addresses, Integer, list[dict[str
         ]
     )
     listed = [(name, kind) for name, kind in plan.places.items() if kind != ARENA]
-    buffers = [
-        {"kind": kind, "name": name.removeprefix("output ") if kind == "output" else name} for name, kind in listed
+    passing = {
+        name: step + 1 for step, action in enumerate(plan.prepare) for name in touched(action) if name not in uses
+    }
+    buffers: list[dict[str, Any]] = [
+        {"kind": kind, "name": name.removeprefix("output ") if kind == "output" else name}
+        | ({"until": passing[name]} if name in passing else {})
+        for name, kind in listed
     ]
     buffers.append({"kind": ARENA, "name": ARENA})
     positions = {name: position for position, (name, _) in enumerate(listed)}
