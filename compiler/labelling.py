@@ -35,16 +35,16 @@ class _Table:
 
 
 class Labelling:
-    """Nodes with their labels, and what the labels cost; `math.inf` forbids."""
+    """Nodes, how many `labels` each has, and what they cost; `math.inf` forbids."""
 
     def __init__(self, largest: int = LARGEST_TABLE) -> None:
-        self._labels: dict[str, int] = {}
+        self.labels: dict[str, int] = {}
         self._tables: list[_Table] = []
         self._largest = largest
 
     def node(self, name: str, costs: Sequence[float]) -> None:
         """A new node, with the cost of each of its labels."""
-        self._labels[name] = len(costs)
+        self.labels[name] = len(costs)
         self._tables.append(_Table((name,), numpy.array(costs, numpy.float64)))
 
     def edge(self, first: str, second: str, costs: Sequence[Sequence[float]]) -> None:
@@ -57,7 +57,9 @@ class Labelling:
 
     def solve(self) -> dict[str, int]:
         """The cheapest label of every node; the first of those that cost the same."""
-        left = _Elimination(self._labels, self._tables)
+        left = _Elimination(self.labels, self._tables)
+        for name in [name for name, count in self.labels.items() if count == 1]:
+            left.settle(name)
         eliminated: list[_Table] = []
         while left.sizes:
             if min(left.sizes.values()) > self._largest:

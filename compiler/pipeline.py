@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Set
 from .checker import check
 from .dependence import weight_only
 from .graph import Graph
+from .passes.choose_layouts import choose_layouts
 from .passes.eliminate_common import eliminate_common
 from .passes.eliminate_dead import eliminate_dead
 from .passes.fold_constants import fold_constants
@@ -65,3 +66,4 @@ def stages(graph: Graph, *, fold_weights: bool, verify: bool = False) -> Iterato
     yield run("simplify again", simplify)
     yield run("eliminate_common again", eliminate_common)
     yield run("eliminate_dead again", eliminate_dead)
+    yield run("choose_layouts", lambda current: choose_layouts(current, fold_weights=fold_weights))

@@ -1,4 +1,4 @@
-"""Helpers that passes share: operands under other names, reads at identity, costs of expressions."""
+"""Helpers that passes share: operands under other names, reads at identity, sizes and costs of expressions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..dsl.equations import (
     transform,
     walk,
 )
-from ..dsl.integers import ONE, ZERO, Index, Integer, Range
+from ..dsl.integers import ONE, ZERO, Index, Integer, Range, Symbol
 
 TRANSCENDENTAL = ("exp", "log", "sqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "div", "floordiv", "mod")
 """Operations that cost many times as much as an addition."""
@@ -111,6 +111,15 @@ def ranges_of(*axes: Axis) -> dict[str, Range]:
 def points(equation: Equation) -> Integer:
     """How often the body is evaluated: the points of domain and reduction together."""
     return element_count(equation.shape) * element_count(tuple(axis.size for axis in equation.reduction))
+
+
+def estimate(size: Integer, unknown: int) -> int:
+    """A size as a number, with a guess for what is known only at run time."""
+    symbols = {atom.name: max(atom.minimum, unknown) for atom in size.atoms() if isinstance(atom, Symbol)}
+    try:
+        return max(size.evaluate(symbols), 1)
+    except (KeyError, ZeroDivisionError):
+        return unknown
 
 
 def cost(expression: Expression) -> int:

@@ -70,6 +70,13 @@ def test_the_first_of_equal_labels_is_taken() -> None:
     assert labels == {"a": 0, "b": 0}
 
 
+def test_nodes_without_a_choice_may_have_any_number_of_neighbours() -> None:
+    nodes = {"hub": [0.0], **{f"n{i}": [1.0, 2.0] for i in range(100)}}
+    edges = {("hub", f"n{i}"): [[5.0, float(i % 7)]] for i in range(100)}
+    problem, labels = labelled(nodes, edges)
+    assert problem.cost(labels) == sum(min(6, 2 + i % 7) for i in range(100))
+
+
 def test_a_long_chain_is_solved_exactly() -> None:
     """Against the shortest path through the same labels, step by step."""
     rng = random.Random(1)

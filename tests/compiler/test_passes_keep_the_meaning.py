@@ -12,6 +12,7 @@ from majuscule.compiler.dependence import weight_only
 from majuscule.compiler.graph import Graph
 from majuscule.compiler.groups import plan_groups
 from majuscule.compiler.interpreter import evaluate
+from majuscule.compiler.passes.choose_layouts import choose_layouts
 from majuscule.compiler.passes.eliminate_common import eliminate_common
 from majuscule.compiler.passes.eliminate_dead import eliminate_dead
 from majuscule.compiler.passes.fold_constants import fold_constants
@@ -22,6 +23,8 @@ from majuscule.compiler.passes.simplify import simplify
 from majuscule.compiler.pipeline import optimize
 
 PASSES = {
+    "choose_layouts": lambda graph: choose_layouts(graph, fold_weights=False),
+    "choose_layouts_inference": lambda graph: choose_layouts(graph, fold_weights=True),
     "eliminate_common": eliminate_common,
     "eliminate_dead": eliminate_dead,
     "fold_constants": fold_constants,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import reduce
 
 from ....dsl.equations import Read
-from ....dsl.integers import Element, FloorDiv, Integer, Symbol
+from ....dsl.integers import Element, FloorDiv, Integer
+from ... import rewriting
 from ..expressions import Lowering
 from ..kernel import Kernel, has_gather, row_major
 from ..schedule import Schedule, cut
@@ -21,11 +22,7 @@ _WORTH_THREADS = 1 << 15
 
 def estimate(size: Integer, unknown: int = TYPICAL) -> int:
     """A size as a number, with a guess for what is known only at run time."""
-    symbols = {atom.name: max(atom.minimum, unknown) for atom in size.atoms() if isinstance(atom, Symbol)}
-    try:
-        return max(size.evaluate(symbols), 1)
-    except (KeyError, ZeroDivisionError):
-        return unknown
+    return rewriting.estimate(size, unknown)
 
 
 def stride(kernel: Kernel, read: Read, index: str) -> int | None:
