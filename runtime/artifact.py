@@ -50,7 +50,7 @@ from .errors import (
 from .manifest import check_manifest
 from .tensor_files import map_file, parse_safetensors, safetensors_parts
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _MANIFEST = "manifest.json"
 _WEIGHTS = "weights.safetensors"

@@ -1,7 +1,8 @@
 """Sizes in a manifest: polynomials over the sizes that are known only at run time.
 
 As JSON a size is an int or `{"terms": [[coefficient, [factor, ...]], ...]}`; a factor is
-the name of a symbol or `{"floordiv": [size, size]}`.
+the name of a symbol or `{"floordiv": [size, size]}`.  The size of the working memory may also be
+`{"max": [size, ...]}`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ def evaluate(size: Size, symbols: Mapping[str, int]) -> int:
     """The value of a size; KeyError for a symbol that has no value."""
     if isinstance(size, int):
         return size
+    if "max" in size:
+        return max(evaluate(part, symbols) for part in size["max"])
     total = 0
     for coefficient, factors in size["terms"]:
         product: int = coefficient

@@ -15,13 +15,14 @@ from ...dsl.integers import Integer, Symbol
 from ..graph import Graph, Note
 from . import inputs, main_function, roads, steps
 from .cache import Cache, fingerprint
+from .in_place import overwritten
 from .kernel import canonical
 from .linking import link
 from .machine_code import make_module
 from .memory import Lifetime, plan_memory
 from .objects import KernelSource, RandomSource, Source, compile_sources, object_code
 from .plan import Action, Draw, Launch, Loop, Plan, computes_operations, make_plan, touched
-from .sizes import encode_shape, encode_size
+from .sizes import encode_largest, encode_shape, encode_size
 from .storage import BYTES
 from .target import Target
 from .winograd import Forced
@@ -37,7 +38,7 @@ def build(
     kernels = _Kernels(plan, target)
     objects = compile_sources(kernels.sources, target, cache)
     kernels.link({name: found.checks for name, found in objects.items()})
-    main = object_code(_main_module(graph, plan, kernels), target)
+    main = object_code(_main_module(graph, plan, kernels, target), target)
     library = link([*(found.code for found in objects.values()), main], target)
     return library, _manifest(graph, plan, kernels, target), tuple(kernels.notes)
 
@@ -48,12 +49,12 @@ def lowered(graph: Graph, target: Target, road: Forced | None) -> tuple[Any, ...
     kernels = _Kernels(plan, target)
     functions = {name: source.lower() for name, source in kernels.sources.items()}
     kernels.link({name: checks for name, (_, checks) in functions.items()})
-    return *(make_module([function]) for function, _ in functions.values()), _main_module(graph, plan, kernels)
+    return *(make_module([function]) for function, _ in functions.values()), _main_module(graph, plan, kernels, target)
 
 
-def _main_module(graph: Graph, plan: Plan, kernels: _Kernels) -> Any:
+def _main_module(graph: Graph, plan: Plan, kernels: _Kernels, target: Target) -> Any:
     """The functions that the library exports, in TensorIR."""
-    symbols, (addresses, _, _) = _symbols(graph), _layout(plan)
+    symbols, (addresses, _, _) = _symbols(graph), _layout(plan, kernels, target)
     return make_module(
         [
             main_function.lower(name, plan, actions, symbols, addresses, kernels.linked())
@@ -77,6 +78,7 @@ class _Kernels:
         self._known: dict[str, KernelSource] = {}
         # A launch, the source of its kernel, and the names that its tensors have there.
         self._launches: list[tuple[Launch, KernelSource, dict[str, str]]] = []
+        self._sources: dict[int, KernelSource] = {}
         self._symbols: dict[int, str] = {}
         self._first_checks: dict[int, int] = {}
         self._random: dict[str, str] = {}
@@ -92,6 +94,10 @@ class _Kernels:
     def linked(self) -> main_function.Linked:
         """What the main function needs of them."""
         return main_function.Linked(self._symbols, self._first_checks, self._random)
+
+    def source(self, launch: Launch) -> KernelSource:
+        """The kernel of a launch, and the road that it takes."""
+        return self._sources[id(launch)]
 
     def steps(self, program: Program, actions: Sequence[Action]) -> list[dict[str, Any]]:
         """What the manifest tells of actions."""
@@ -115,6 +121,7 @@ class _Kernels:
         if source is None:
             source = self._known[key] = KernelSource(kernel, roads.choose(kernel, self._target))
             self.sources[source.name] = source
+        self._sources[id(launch)] = source
         self._launches.append((launch, source, tensors))
 
     def _link(self, launch: Launch, source: KernelSource, tensors: Mapping[str, str], checks: Sequence[str]) -> None:
@@ -147,8 +154,10 @@ def _symbols(graph: Graph) -> tuple[Symbol, ...]:
     return tuple(found)
 
 
-def _layout(plan: Plan) -> tuple[main_function.Addresses, Integer, list[dict[str, Any]]]:
-    """Addresses of all buffers, the size of the arena and the manifest's list of buffers.
+def _layout(
+    plan: Plan, kernels: _Kernels, target: Target
+) -> tuple[main_function.Addresses, tuple[Integer, ...], list[dict[str, Any]]]:
+    """Addresses of all buffers, the sizes the largest of which the arena has, and the manifest's list of buffers.
 
     What only `majuscule_prepare` uses has an entry `until` there: the place of the action from which on nothing does.
     """
@@ -157,12 +166,11 @@ def _layout(plan: Plan) -> tuple[main_function.Addresses, Integer, list[dict[str
         for name in touched(action):
             uses.setdefault(name, []).append(step)
     temporaries = [name for name, kind in plan.places.items() if kind == ARENA and name in uses]
-    memory = plan_memory(
-        [
-            Lifetime(name, plan.buffers[name].count * BYTES[plan.buffers[name].dtype], uses[name][0], uses[name][-1])
-            for name in temporaries
-        ]
-    )
+    lifetimes = {
+        name: Lifetime(name, plan.buffers[name].count * BYTES[plan.buffers[name].dtype], uses[name][0], uses[name][-1])
+        for name in temporaries
+    }
+    memory = plan_memory(list(lifetimes.values()), _overwritten(plan, kernels, lifetimes), target.cores)
     listed = [(name, kind) for name, kind in plan.places.items() if kind != ARENA]
     passing = {
         name: step + 1 for step, action in enumerate(plan.prepare) for name in touched(action) if name not in uses
@@ -174,7 +182,19 @@ def _layout(plan: Plan) -> tuple[main_function.Addresses, Integer, list[dict[str
     ]
     buffers.append({"kind": ARENA, "name": ARENA})
     positions = {name: position for position, (name, _) in enumerate(listed)}
-    return main_function.Addresses(positions, memory.offsets, len(listed)), memory.size, buffers
+    return main_function.Addresses(positions, memory.offsets, len(listed)), memory.sizes, buffers
+
+
+def _overwritten(plan: Plan, kernels: _Kernels, lifetimes: Mapping[str, Lifetime]) -> dict[str, str]:
+    """The temporaries that are written over one that ends where they begin, with the name of that one."""
+    found: dict[str, str] = {}
+    for step, action in enumerate(plan.run):
+        if isinstance(action, Launch) and action.result in lifetimes and lifetimes[action.result].first == step:
+            ending = [name for name in action.operands if name in lifetimes and lifetimes[name].last == step]
+            operand = overwritten(action, kernels.source(action), plan.buffers, ending)
+            if operand is not None:
+                found[action.result] = operand
+    return found
 
 
 def _manifest(
@@ -184,7 +204,7 @@ def _manifest(
     target: Target,
 ) -> dict[str, Any]:
     """Everything that the runtime needs to know, as JSON values."""
-    symbols, (_, arena, buffers) = _symbols(graph), _layout(plan)
+    symbols, (_, arena, buffers) = _symbols(graph), _layout(plan, kernels, target)
     program = graph.program
     main = computes_operations(graph)
     operations = program.operations if main else program.initializers
@@ -214,7 +234,7 @@ def _manifest(
             if kind == "prepared"
         ],
         "buffers": buffers,
-        "arena": encode_size(arena),
+        "arena": encode_largest(arena),
         "requirements": [{"value": encode_size(r.value), "reason": r.reason} for r in program.requirements if main],
         "checks": [{"message": message} for message in kernels.messages],
         "steps": kernels.steps(program, plan.run),

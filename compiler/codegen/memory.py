@@ -2,18 +2,24 @@
 
 Temporaries whose lifetimes do not overlap may share memory.  Sizes are polynomials of the
 run-time symbols, so "does not overlap" must hold for every value of them; offsets are
-polynomials too, multiples of the alignment, evaluated when the program runs.
+polynomials too, multiples of the alignment, evaluated when the program runs.  Which of two
+temporaries reaches higher may depend on the symbols, and how much memory the arena takes
+with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ...dsl.integers import ZERO, Integer, Symbol, is_nonnegative
+from .winograd import THREADS
 
 ALIGNMENT = 64
-_TYPICAL = 16
+_TYPICAL = (1, 8, 64)  # values of run-time symbols for which the arena is to be small
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +34,155 @@ class Lifetime:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The offset of each temporary and the size of the arena, in bytes."""
+    """The offset of each temporary in bytes; the arena has the largest of `sizes`."""
 
     offsets: Mapping[str, Integer]
+    sizes: tuple[Integer, ...]
+
+
+def plan_memory(
+    lifetimes: Sequence[Lifetime], overwritten: Mapping[str, str] | None = None, cores: int = 1
+) -> MemoryPlan:
+    """The smallest of several plans, each a first fit that takes the temporaries in another order.
+
+    `overwritten` maps temporaries to others of their size that end where they begin, and whose
+    place they take.  Sizes are compared on so many `cores`.
+    """
+    blocks = _blocks(lifetimes, overwritten or {})
+    situations = [_Situation(typical, cores) for typical in _TYPICAL]
+    bounds = [_most_live(blocks, situation) for situation in situations]
+
+    def cost(plan: MemoryPlan) -> float:
+        return sum(
+            max(map(situation.value, plan.sizes)) / max(bound, 1)
+            for situation, bound in zip(situations, bounds, strict=True)
+        )
+
+    best, least = None, math.inf
+    for situation, order in itertools.product(situations, (_by_size, _by_area, _by_breadth)):
+        ordered = order(blocks, situation)
+        for plan in (_first_fits(ordered, situation), _first_fits(_passing_last(ordered), situation)):
+            if cost(plan) < least:
+                best, least = plan, cost(plan)
+        if least <= len(situations):  # nothing can be smaller
+            break
+    assert best is not None
+    return best
+
+
+class _Situation(NamedTuple):
+    """Values for the run-time symbols: as small as they can be, `typical` at least, and the number of cores."""
+
+    typical: int
+    cores: int
+
+    def value(self, size: Integer) -> int:
+        """A size as a number."""
+        values = {atom.name: max(atom.minimum, self.typical) for atom in size.atoms() if isinstance(atom, Symbol)}
+        return size.evaluate({**values, THREADS.name: self.cores})
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Temporaries that take each other's place, from the `first` step to the `last`; `size` is aligned."""
+
+    names: tuple[str, ...]
     size: Integer
+    first: int
+    last: int
+
+    def meets(self, other: _Block) -> bool:
+        """Whether both are needed in some step."""
+        return self.first <= other.last and other.first <= self.last
 
 
-def plan_memory(lifetimes: Sequence[Lifetime]) -> MemoryPlan:
-    """First fit, the largest temporaries first."""
-    placed: list[tuple[Lifetime, Integer, Integer]] = []
-    top = ZERO
-    for item in sorted(lifetimes, key=lambda found: (-_guess(found.size), found.first, found.name)):
-        size = aligned(item.size)
-        rivals = [(low, high) for other, low, high in placed if other.first <= item.last and item.first <= other.last]
-        offset = _first_fit(size, rivals, top)
+def _blocks(lifetimes: Sequence[Lifetime], overwritten: Mapping[str, str]) -> list[_Block]:
+    by_name = {item.name: item for item in lifetimes}
+    successor = {old: new for new, old in overwritten.items()}
+    blocks = []
+    for item in lifetimes:
+        if item.name not in overwritten:
+            names = [item.name]
+            while names[-1] in successor:
+                names.append(successor[names[-1]])
+            blocks.append(_Block(tuple(names), aligned(item.size), item.first, by_name[names[-1]].last))
+    return blocks
+
+
+def _most_live(blocks: Sequence[_Block], situation: _Situation) -> int:
+    """Bytes that are needed at once at some step: what no plan can do without."""
+    return max((_live(blocks, block.first, situation) for block in blocks), default=0)
+
+
+def _live(blocks: Sequence[_Block], step: int, situation: _Situation) -> int:
+    return sum(situation.value(block.size) for block in blocks if block.first <= step <= block.last)
+
+
+def _by_size(blocks: Sequence[_Block], situation: _Situation) -> list[_Block]:
+    return sorted(blocks, key=lambda block: (-situation.value(block.size), block.first, block.names))
+
+
+def _by_area(blocks: Sequence[_Block], situation: _Situation) -> list[_Block]:
+    """The largest first, and among them those that stay longest."""
+
+    def area(block: _Block) -> int:
+        return situation.value(block.size) * (block.last - block.first + 1)
+
+    return sorted(blocks, key=lambda block: (-area(block), block.first, block.names))
+
+
+def _by_breadth(blocks: Sequence[_Block], situation: _Situation) -> list[_Block]:
+    """Those first that are needed when most is needed."""
+    live = {step: _live(blocks, step, situation) for step in {block.first for block in blocks}}
+
+    def breadth(block: _Block) -> int:
+        return max(size for step, size in live.items() if block.first <= step <= block.last)
+
+    return sorted(blocks, key=lambda block: (-breadth(block), -situation.value(block.size), block.first, block.names))
+
+
+def _passing_last(blocks: Sequence[_Block]) -> list[_Block]:
+    """The same order, but what is needed in one step only comes after all others.
+
+    It is working memory of kernels mostly, whose size has nothing to do with that of tensors:
+    it finds its place on top, and what is needed at the same time comes first, at the bottom.
+    """
+    passing = [block for block in blocks if block.first == block.last]
+
+    def turn(block: _Block) -> int:
+        return 2 if block.first == block.last else int(not any(block.meets(other) for other in passing))
+
+    return sorted(blocks, key=turn)
+
+
+def _first_fits(blocks: Sequence[_Block], situation: _Situation) -> MemoryPlan:
+    """Each block at the lowest place that is free while it is needed."""
+    placed: list[tuple[_Block, Integer, Integer]] = []
+    for block in blocks:
+        rivals = [(low, high) for other, low, high in placed if other.meets(block)]
+        offset = _first_fit(block.size, rivals, situation)
+        placed.append((block, offset, offset + block.size))
+    offsets = {name: offset for block, offset, _ in placed for name in block.names}
+    return MemoryPlan(offsets, tuple(_largest(end for _, _, end in placed)) or (ZERO,))
+
+
+def _first_fit(size: Integer, rivals: Sequence[tuple[Integer, Integer]], situation: _Situation) -> Integer:
+    """The lowest place for so many bytes that is surely free, or else one above all rivals."""
+    ends = {ZERO, *(high for _, high in rivals)}
+    for offset in sorted(ends, key=lambda place: (situation.value(place), str(place))):
         end = offset + size
-        placed.append((item, offset, end))
-        top = end if is_nonnegative(end - top) else top if is_nonnegative(top - end) else top + size
-    return MemoryPlan({item.name: offset for item, offset, _ in placed}, top)
+        if all(is_nonnegative(low - end) or is_nonnegative(offset - high) for low, high in rivals):
+            return offset
+    return sum(_largest(ends), start=ZERO)
+
+
+def _largest(sizes: Iterable[Integer]) -> list[Integer]:
+    """Those of some sizes that no other is known to reach; several where it depends on the symbols."""
+    found: list[Integer] = []
+    for size in sizes:
+        if not any(is_nonnegative(other - size) for other in found):
+            found = [other for other in found if not is_nonnegative(size - other)] + [size]
+    return found
 
 
 def aligned(size: Integer) -> Integer:
@@ -56,17 +193,3 @@ def aligned(size: Integer) -> Integer:
     ):
         return Integer(tuple((atoms, -(-c // ALIGNMENT) * ALIGNMENT) for atoms, c in size.terms))
     return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
-
-
-def _first_fit(size: Integer, rivals: list[tuple[Integer, Integer]], top: Integer) -> Integer:
-    candidates = sorted({ZERO, *(high for _, high in rivals)}, key=lambda offset: (_guess(offset), str(offset)))
-    for offset in candidates:
-        end = offset + size
-        if all(is_nonnegative(low - end) or is_nonnegative(offset - high) for low, high in rivals):
-            return offset
-    return top
-
-
-def _guess(size: Integer) -> int:
-    values = {atom.name: max(atom.minimum, _TYPICAL) for atom in size.atoms() if isinstance(atom, Symbol)}
-    return size.evaluate(values)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ...dsl.integers import Atom, FloorDiv, Integer, Symbol
@@ -23,6 +24,12 @@ def encode_size(size: Integer) -> EncodedSize:
 def encode_shape(shape: tuple[Integer, ...]) -> list[EncodedSize]:
     """The JSON form of a shape."""
     return [encode_size(size) for size in shape]
+
+
+def encode_largest(sizes: Sequence[Integer]) -> EncodedSize:
+    """The JSON form of the largest of some sizes: `{"max": [size, ...]}` if it depends on the symbols."""
+    encoded = [encode_size(size) for size in sizes]
+    return encoded[0] if len(encoded) == 1 else {"max": encoded}
 
 
 def _encode_atom(atom: Atom) -> str | dict[str, Any]:

@@ -108,7 +108,7 @@ def test_weights_that_pass_are_used_before_they_go(artifact: Artifact, tmp_path:
 def test_buffers_start_at_cache_lines_and_can_be_written(size: int) -> None:
     buffer = buffers.new_buffer(size)
     assert buffer.shape == (size,)
-    assert buffer.__array_interface__["data"][0] % 64 == 0
+    assert size == 0 or buffer.__array_interface__["data"][0] % 64 == 0
     buffer[...] = 7
     assert (buffer == 7).all()
 

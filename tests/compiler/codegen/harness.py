@@ -96,6 +96,8 @@ def compiled(
 def evaluate(size: Any, symbols: Mapping[str, int]) -> int:
     if isinstance(size, int):
         return size
+    if "max" in size:
+        return max(evaluate(part, symbols) for part in size["max"])
     total = 0
     for coefficient, factors in size["terms"]:
         value = coefficient

@@ -23,7 +23,6 @@ from harness import (
 )
 
 from majuscule.compiler.codegen import CompilationFailed, Target, compile_graph
-from majuscule.compiler.codegen.memory import Lifetime, plan_memory
 from majuscule.compiler.codegen.sizes import encode_size
 from majuscule.compiler.graph import Graph
 from majuscule.compiler.random_numbers import uniform
@@ -176,24 +175,6 @@ def test_random_numbers_are_those_of_the_reference(dtype: str) -> None:
     for seed, step in ((0, 0), (2**40 + 17, 12), (-3, 1)):
         found = runner({"batch": 4}, seed=seed, step=step, X=rand(4, 3))["U"]
         numpy.testing.assert_array_equal(found.ravel(), uniform(4 * 2049 * 3, seed=seed % 2**64, step=step, stream=5))
-
-
-def test_memory_never_overlaps_and_is_reused() -> None:
-    n, m = Integer.symbol("n"), Integer.symbol("m", 0)
-    items = [
-        Lifetime("a", n * 400, 0, 1), Lifetime("b", n * 100 + 7, 1, 2), Lifetime("c", m * 12, 2, 3),
-        Lifetime("d", n * m * 4, 1, 4), Lifetime("e", Integer.of(1000), 3, 6), Lifetime("f", n * 400, 4, 6),
-    ]  # fmt: skip
-    plan = plan_memory(items)
-    for sizes in ({"n": 1, "m": 0}, {"n": 3, "m": 1}, {"n": 17, "m": 50}):
-        placed = {item.name: (plan.offsets[item.name].evaluate(sizes), item.size.evaluate(sizes)) for item in items}
-        for one in items:
-            assert placed[one.name][0] % 64 == 0
-            assert sum(placed[one.name]) <= plan.size.evaluate(sizes)
-            for other in items:
-                if one.name < other.name and one.first <= other.last and other.first <= one.last:
-                    (low, size), (start, length) = placed[one.name], placed[other.name]
-                    assert low + size <= start or start + length <= low
 
 
 def test_sizes_as_json() -> None:
