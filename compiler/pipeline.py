@@ -18,6 +18,7 @@ from .passes.fold_normalization import fold_normalization
 from .passes.fuse_elementwise import fuse_elementwise
 from .passes.hoist_invariants import hoist_invariants
 from .passes.simplify import simplify
+from .passes.sink_reshapes import sink_reshapes
 
 Stage = tuple[str, Graph]
 
@@ -56,6 +57,7 @@ def stages(graph: Graph, *, fold_weights: bool, verify: bool = False) -> Iterato
     yield run("program", lambda current: current)
     yield run("eliminate_dead", eliminate_dead)
     yield run("simplify", simplify)
+    yield run("sink_reshapes", sink_reshapes)
     yield run("fold_constants", fold_constants)
     yield run("eliminate_common", eliminate_common)
     yield run("fuse_elementwise", fuse)

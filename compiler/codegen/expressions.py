@@ -19,6 +19,7 @@ from ...dsl.equations import Apply, Expression, Literal, Number, Read, reads, wa
 from ...dsl.integers import Atom, Element, FloorDiv, Index, Integer, Symbol, bounds, is_nonnegative
 from . import elementary
 from .elementary import compare
+from .joining import Steps, steps
 from .kernel import PREVIOUS, Kernel, has_gather
 from .statements import (
     Block,
@@ -71,6 +72,7 @@ class Lowering:
         self.checks: list[str] = []
         self._status = status
         self._ranges = kernel.all_ranges()
+        self._steps: dict[tuple[Read, str, int], Steps | None] = {}
         self._safe = {read: kernel.in_range(read) for read in kernel.reads()}
 
     # -- integers ---------------------------------------------------------------------
@@ -120,6 +122,30 @@ class Lowering:
         raise TypeError(f"{atom} has no value here")
 
     # -- reads --------------------------------------------------------------------------
+
+    def _stepped(self, read: Read, moved: Read, point: Point, block: Block) -> Expr | None:
+        """A vector of a tensor that is read in steps, if this one is; `moved` is the read with its shifts."""
+        if point.vector is None or point.lanes == 1:
+            return None
+        key = read, point.vector, point.lanes
+        if key not in self._steps:
+            self._steps[key] = steps(self.kernel, read, point.vector, point.lanes)
+        found = self._steps[key]
+        if found is None or any(getattr(self.indices[name], "value", None) != 0 for name in found.fine):
+            return None
+        offset = moved.subscripts[0].substitute({Index(name): 0 for name in found.fine})
+        first = offset.offset % found.width
+        span = found.span(point.lanes)
+        known = block.find(("steps", read.tensor, offset - first, span))
+        if known is None:
+            place = self._place(offset - first, Point(), block)
+            place = tirx.Ramp(place, integer(1), span) if span > 1 else place
+            value = load(self.arrays[read.tensor], place, self.kernel.tensors[read.tensor].dtype)
+            known = block.remember(("steps", read.tensor, offset - first, span), block.bind(read.tensor, value))
+        if span == 1:
+            return known
+        places = [IntImm("int32", place) for place in found.places(point.lanes, first)]
+        return block.bind("step", tirx.Shuffle([known] * (point.lanes // span), places))
 
     def _load(self, read: Read, point: Point, block: Block, mask: Expr | None = None) -> Expr:
         """An element (or a vector) of a tensor, with shifts applied already."""
@@ -202,7 +228,8 @@ class Lowering:
                 return cast(point.previous, working_dtype(expression.dtype))
             moved = expression.with_subscripts(tuple(self._shifted(s, point) for s in expression.subscripts))
             unsafe = mask is not None and not self._safe[expression]
-            return self._load(moved, point, block, mask if unsafe else None)
+            stepped = None if unsafe else self._stepped(expression, moved, point, block)
+            return stepped if stepped is not None else self._load(moved, point, block, mask if unsafe else None)
         if expression.operation == "select":
             return self._select(expression, point, block, mask)
         arguments = [self.value(argument, point, block, mask) for argument in expression.arguments]

@@ -143,8 +143,8 @@ class Nest:
         lanes = 1 if self.horizontal or self.schedule.vector is None else chosen[self.schedule.vector].lanes
         vector = None if self.horizontal or lanes == 1 else self.schedule.vector
         names = [name for name, piece in chosen.items() if len(piece.shifts) > 1]
-        # Vectors innermost: what is loaded for an element of the other index is used at once and needs no register.
-        names.sort(key=lambda name: name == self.schedule.vector)
+        # The longest outermost: what is loaded for one of its elements is used at once and then needs no register.
+        names.sort(key=lambda name: -len(chosen[name].shifts))
         points = [
             Point(vector, lanes, dict(zip(names, shifts, strict=True)))
             for shifts in itertools.product(*(chosen[name].shifts for name in names))
@@ -189,16 +189,35 @@ class Nest:
         if self.horizontal and order[0] == self.schedule.vector:
             self._along_lanes(block, tile)
             return
-        size = self.kernel.size(order[0])
-        if self.schedule.written_out and len(order) == 1 and size.constant is not None:
-            self.lowering.indices[order[0]] = integer(0)
-            for place in range(size.constant):
-                moved = [replace(e, point=replace(e.point, shifts={**e.point.shifts, order[0]: place})) for e in tile]
-                self._reduce(block, (), moved)
+        if len(order) <= self.schedule.written_out:
+            self._written_out(block, order, tile)
             return
+        size = self.kernel.size(order[0])
         with block.loop(order[0], self.lowering.size(size)) as (body, index):
             self.lowering.indices[order[0]] = index
             self._reduce(body, order[1:], tile)
+
+    def _written_out(self, block: Block, order: Sequence[str], tile: list[_Element]) -> None:
+        """The steps of the last reduction indices one after the other; those that share what they load together."""
+        self.lowering.indices.update({name: integer(0) for name in order})
+        updates = []
+        for places in itertools.product(*(range(self.kernel.size(name).constant or 0) for name in order)):
+            step = dict(zip(order, places, strict=True))
+            for element in tile:
+                point = replace(element.point, shifts={**element.point.shifts, **step})
+                updates.append((self._shared(point), point, element.accumulator))
+        for _, point, accumulator in sorted(updates, key=lambda update: update[0]):
+            self._update(block, point, accumulator)
+
+    def _shared(self, point: Point) -> int:
+        """Where at a point the operand is read that a window slides over, but for what all points have in common."""
+        if self.schedule.slid is None:
+            return 0
+        steps = {name: self.schedule.slid.coefficient(name) for name in point.shifts}
+        return sum(
+            by * ((step.constant or 0) if step is not None else 0)
+            for step, by in zip(steps.values(), point.shifts.values(), strict=True)
+        )
 
     def _two_ways(self, block: Block, order: Sequence[str], tile: list[_Element]) -> None:
         """The rest of the reduction where all conditions hold for the whole tile, and where some do not."""

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ...dsl.equations import Axis, Expression, Read, substitute_indices, transform
-from ...dsl.integers import Index, Integer
+from ...dsl.integers import ZERO, Index, Integer
 from .kernel import Kernel, Stored, has_gather
 from .roads import analysis, contraction
 from .schedule import Schedule
@@ -44,20 +44,23 @@ def pack(kernel: Kernel, target: Target, fixed: Collection[str]) -> Packing | No
     vector = schedule.vector
     if vector is None or vector not in {axis.name for axis in kernel.domain}:
         return None
-    width = _width(kernel, schedule, vector)
-    if width is None:
+    size = kernel.size(vector).constant
+    if size is None or schedule.lanes == 1:
         return None
+    width = _width(kernel, schedule, vector, size)
     for read in contraction.body_reads(kernel):
         if read.tensor in fixed and not has_gather(read) and _suits(kernel, read, vector):
-            return _packed(kernel, read, vector, width)
+            grouped = size % schedule.lanes == 0 and any(
+                axis.name in read.subscripts[0].indices() for axis in kernel.domain if axis.name != vector
+            )
+            if width is not None or grouped:
+                return _packed(kernel, read, vector, size, width or size)
     return None
 
 
-def _width(kernel: Kernel, schedule: Schedule, vector: str) -> int | None:
+def _width(kernel: Kernel, schedule: Schedule, vector: str, size: int) -> int | None:
     """Columns of a panel, those of the register tile if they do; None if all columns are one panel."""
-    size, lanes = kernel.size(vector).constant, schedule.lanes
-    if size is None or lanes == 1 or size <= lanes:
-        return None
+    lanes = schedule.lanes
     tile = schedule.tiles.get(vector, 1)
     matrix = len(kernel.domain) == 2
     if schedule.stretch or (matrix and any(axis.size.constant is None for axis in kernel.domain)):
@@ -89,26 +92,26 @@ def _own_indices(kernel: Kernel) -> set[str]:
     return {axis.name for axis in (*kernel.domain, *kernel.reduction)}
 
 
-def _packed(kernel: Kernel, read: Read, vector: str, width: int) -> Packing:
-    size = kernel.size(vector).constant or 0
+def _packed(kernel: Kernel, read: Read, vector: str, size: int, width: int) -> Packing:
+    """The kernel over panels of `width` of the `size` columns; of rows in the order of its loops if that is all."""
     number = -(-size // width)
-    panel, inside = f"{vector} panel", vector
-    place = Integer.index(panel) * width + Integer.index(inside)
-    if size % width:  # only the last of the panels is the quotient 1
-        place -= Integer.index(panel) // (number - 1) * (number * width - size)
+    parts = [Axis(f"{vector} panel", Integer.of(number)), Axis(vector, Integer.of(width))][-min(number, 2) :]
+    panel = Integer.index(parts[0].name) if number > 1 else ZERO
+    place = panel * width + Integer.index(vector)
+    if size % width:  # only of the last panel the quotient is 1
+        place -= panel // (number - 1) * (number * width - size)
     names = read.subscripts[0].indices()
     rows = [axis for axis in (*kernel.domain, *kernel.reduction) if axis.name in names and axis.name != vector]
-    address = Integer.index(panel)
+    address = panel
     for axis in rows:
         address = address * axis.size + Integer.index(axis.name)
-    address = address * width + Integer.index(inside)
+    address = address * width + Integer.index(vector)
     count = Integer.of(number * width)
     for axis in rows:
         count = count * axis.size
     panels = Stored((count,), kernel.tensors[read.tensor].dtype)
     sizes = ", ".join(map(str, (*rows, Axis(vector, Integer.of(size)))))
     name = f"{read.tensor} in panels of {width} ({read.subscripts[0]}; {sizes})"
-    split = (Axis(panel, Integer.of(number)), Axis(inside, Integer.of(width)))
 
     def node(found: Expression) -> Expression | None:
         return Read(name, (address,), read.dtype) if found == moved else None
@@ -118,7 +121,7 @@ def _packed(kernel: Kernel, read: Read, vector: str, width: int) -> Packing:
 
     moved = rewritten(read)
     body = transform(rewritten(kernel.body), node)
-    domain = tuple(part for axis in kernel.domain for part in (split if axis.name == vector else (axis,)))
+    domain = tuple(part for axis in kernel.domain for part in (parts if axis.name == vector else (axis,)))
     result = replace(
         kernel,
         domain=domain,
@@ -130,7 +133,7 @@ def _packed(kernel: Kernel, read: Read, vector: str, width: int) -> Packing:
     used = dict.fromkeys(found.tensor for found in result.reads())
     result = replace(result, tensors={tensor: stored[tensor] for tensor in used})
     copy = Kernel(
-        domain=(split[0], *rows, split[1]),
+        domain=(*parts[:-1], *rows, parts[-1]),
         reduction=(),
         combiner=None,
         body=moved,

@@ -37,6 +37,7 @@ from ..dependence import data_free, weight_only
 from ..graph import Graph
 from ..groups import Group, plan_groups
 from . import work
+from .joining import join_lanes
 from .kernel import Kernel, Stored, make_kernel
 from .packing import Packing, pack
 from .roads import analysis, winograd
@@ -363,7 +364,7 @@ class _Planner:
         home = home or self._home_of(group.result)
         if group.root in self.tiled:
             return self._tiled(group, chain, output, target, home)
-        kernel = make_kernel(chain, self._tensors(chain), output, target)
+        kernel = join_lanes(make_kernel(chain, self._tensors(chain), output, target), self.target)
         packing = None if group.result in self.once else pack(kernel, self.target, self.fixed)
         if packing is not None:
             return replace(self._packed(packing, home, group.result), counted=kernel)

@@ -16,8 +16,9 @@ class Schedule:
     runs along `lanes` lanes; if it is a reduction index, every lane sums its share and the
     lanes are added at the end.  `tiles` says how many elements (vectors, for `vector`) of
     an index are computed at once in registers.  The first `parallel` output indices are
-    spread over threads.  With `written_out`, the innermost reduction index has no loop: its
-    steps stand one after the other and share what they load.  A `stretch` above 0 keeps that
+    spread over threads.  The last `written_out` reduction indices have no loops: their
+    steps stand one after the other and share what they load, those together that read the same
+    element at the offset `slid`.  A `stretch` above 0 keeps that
     many sums in memory instead of a tile in registers (see `streaming`).
     """
 
@@ -28,7 +29,8 @@ class Schedule:
     tiles: Mapping[str, int] = field(default_factory=dict)
     parallel: int = 0
     stretch: int = 0
-    written_out: bool = False
+    written_out: int = 0
+    slid: Integer | None = None
 
     def describe(self, names: Mapping[str, str]) -> str:
         """The arrangement in words, with the indices called as in `names`."""

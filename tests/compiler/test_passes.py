@@ -37,6 +37,7 @@ from majuscule.compiler.passes.fold_normalization import fold_normalization
 from majuscule.compiler.passes.fuse_elementwise import fuse_elementwise
 from majuscule.compiler.passes.hoist_invariants import hoist_invariants
 from majuscule.compiler.passes.simplify import simplify, simplify_equation
+from majuscule.compiler.passes.sink_reshapes import sink_reshapes
 from majuscule.compiler.pipeline import optimize, stages
 from majuscule.compiler.printer import equation_text
 from majuscule.compiler.scalar_identities import simplify_expression
@@ -573,3 +574,47 @@ def test_a_thousand_operations_take_about_a_second() -> None:
     after = optimize(before, fold_weights=True)
     assert time.perf_counter() - begin < 6  # about one second when the machine is not shared
     assert sum(group.result.startswith("t") and group.root.startswith("s") for group in plan_groups(after)) == 250
+
+
+def grouped_channels(**more: Operation) -> dict[str, Operation]:
+    """A matrix product in 2 groups, its result (B, 2, 3) read as (B, 6)."""
+    return {
+        "x": given("B, 2, 4"),
+        "w": weights("2, 4, 3"),
+        "bias": weights("6"),
+        "y": equation("b<B, g<2, j<3", mul(read("x", "b, g, i"), read("w", "g, i, j")), "i<4"),
+        "r": Reshape("y", integers("B, 6"), "float32"),
+        **more,
+    }
+
+
+def test_element_wise_equations_go_before_a_reshape_that_joins_axes() -> None:
+    before = graph(
+        grouped_channels(
+            z=equation("b<B, c<6", apply("add", read("r", "b, c"), read("bias", "c"))),
+            out=equation("b<B, c<6", mul(read("z", "b, c"), read("z", "b, c"))),
+        ),
+        "out",
+    )
+    after = eliminate_dead(sink_reshapes(before))
+    check(after)
+    assert isinstance(after.operation("out"), Reshape)
+    assert [group.members for group in plan_groups(after) if group.root == "y"] == [("y", "z.parts", "out.parts")]
+    x = numpy.random.default_rng(0).standard_normal((3, 2, 4))
+    w, bias = numpy.random.default_rng(1).standard_normal((2, 4, 3)), numpy.arange(6.0)
+    expected = (numpy.einsum("bgi,gij->bgj", x, w).reshape(3, 6) + bias) ** 2
+    numpy.testing.assert_allclose(evaluate(after, {"x": x}, {"w": w, "bias": bias})["out"], expected)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"out": equation("b<B, c<6", mul(read("r", "b, c"), read("r", "b, 5 - c")))},
+        {"out": equation("b<B, c<6", read("r", "b, c")), "s": equation("b<B", read("r", "b, k"), "k<6")},
+        {"out": equation("b<B", read("r", "b, k"), "k<6")},
+        {"r": Reshape("y", integers("2, B, 3"), "float32"), "out": equation("g<2, b<B, j<3", read("r", "g, b, j"))},
+    ],
+)
+def test_a_reshape_stays_where_others_need_it_or_axes_are_not_joined(more: dict[str, Operation]) -> None:
+    before = graph(grouped_channels(**more), *(name for name in ("out", "s") if name in more))
+    assert sink_reshapes(before) is before

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ....dsl.equations import Read
 from ....dsl.integers import Integer
+from ..joining import steps
 from ..kernel import Kernel
 from ..schedule import Road, Schedule, cut
 from ..target import Target
@@ -29,6 +31,8 @@ _FEW = 2  # elements of an open axis from which on a tile along it pays, since i
 _SOME = 8  # elements of an axis by which loads are used often enough
 _FIRST_CACHE = 1 << 12  # elements of an operand that stay in the first cache whatever the order
 _WINDOW = 7  # the longest window that is written out
+_PAGE = 1 << 12  # bytes after which addresses fall into the same sets of the first cache
+_WAYS = 8.0  # lines of a set that a register tile may fill without driving others out
 _OPEN_SHARE = 0.5  # of the work in full tiles along an axis whose size only a call gives
 
 
@@ -75,26 +79,40 @@ def _schedule(kernel: Kernel, target: Target, found: _Candidate) -> Schedule:
     reduction = analysis.by_reads(kernel)
     if found.vector in reduction:
         reduction = (*(name for name in reduction if name != found.vector), found.vector)
-    written = window(kernel)
-    out = written is not None and _slides(kernel, found, written[0])
-    schedule = Schedule(order, reduction, found.vector, found.lanes, dict(found.tiles), written_out=out)
+    written, slid = _written_out(kernel, found)
+    schedule = Schedule(order, reduction, found.vector, found.lanes, dict(found.tiles), written_out=written, slid=slid)
     return replace(schedule, parallel=analysis.spread(kernel, order, schedule, target))
 
 
-def window(kernel: Kernel) -> tuple[str, int] | None:
-    """The innermost reduction index and its size, if it is short enough to be written out."""
-    order = analysis.by_reads(kernel)
+def window(kernel: Kernel, inside: int = 0) -> tuple[str, int] | None:
+    """The innermost reduction index, but for `inside` others, and its size, if it is short enough to be written out."""
+    order = analysis.by_reads(kernel)[: len(kernel.reduction) - inside]
     size = kernel.size(order[-1]).constant if order else None
     return (order[-1], size) if size is not None and 1 < size <= _WINDOW else None
 
 
-def _slides(kernel: Kernel, found: _Candidate, index: str) -> bool:
-    """Whether neighbours in the register tile read what others read at the next place of the window."""
+def _stepped(kernel: Kernel, vector: str, lanes: int) -> int:
+    """How many of the innermost reduction indices choose the number in a step, where operands are read in steps."""
+    found = [steps(kernel, read, vector, lanes) for read in body_reads(kernel)]
+    order = analysis.by_reads(kernel)
+    return max((len(order) - order.index(name) for s in found if s is not None for name in s.fine), default=0)
+
+
+def _written_out(kernel: Kernel, found: _Candidate) -> tuple[int, Integer | None]:
+    """How many of the innermost reduction indices to write out, and the offset at which a window among them slides."""
+    inside = _stepped(kernel, found.vector, found.lanes)
+    written = window(kernel, inside)
+    slid = _slid(kernel, found, written[0]) if written is not None else None
+    return inside + (slid is not None), slid
+
+
+def _slid(kernel: Kernel, found: _Candidate, index: str) -> Integer | None:
+    """The offset of what neighbours in the register tile read at the next place of the window, if there is such."""
     for read in body_reads(kernel):
         step = analysis.stride(kernel, read, index)
         if step and any(n > 1 and analysis.stride(kernel, read, t) == step for t, n in found.tiles):
-            return True
-    return False
+            return read.subscripts[0]
+    return None
 
 
 def _streams(kernel: Kernel, found: _Candidate) -> bool:
@@ -153,7 +171,9 @@ class _Tiles:
             )
             for read in body_reads(kernel)
         ]
-        self.window = window(kernel)
+        self.window = window(
+            kernel, max(_stepped(kernel, name, analysis.lanes_for(kernel, name, target)) for name in self.outputs)
+        )
         self.loads = [self._load(read) for read in body_reads(kernel)]
         self.steps = math.prod(self.sizes[name] for name in self.reduction)
         self._coverage: dict[tuple[str, int, int], float | None] = {}
@@ -193,9 +213,10 @@ class _Tiles:
         if any(t > max(self.sizes[n] // (lanes if n == vector else 1), 1) for n, t in tiles.items()):
             return
         accumulators, loads, held = math.prod(tiles.values()), 0.0, 0
-        for (used, strides), load in zip(self.reads, self.loads, strict=True):
+        for (used, strides), load, read in zip(self.reads, self.loads, body_reads(self.kernel), strict=True):
             count = math.prod(self._loaded(name, tile, strides) for name, tile in tiles.items() if name in used)
-            loads += load * count * (1.0 if strides[vector] in (0, 1) else 1.5 * lanes)
+            crowd = max((_crowd(tile, strides[name] or 0) for name, tile in tiles.items() if name != vector), default=1)
+            loads += load * count * self._price(read, strides[vector], vector, lanes) * max(1.0, crowd / _WAYS)
             held = max(held, int(count)) if strides[vector] == 0 else held + min(int(count), 4)
         if accumulators + min(held, 5) + 1 > self.target.registers:
             return
@@ -212,12 +233,22 @@ class _Tiles:
             cost += 2.0 / self.steps
         yield _Candidate(cost, opened, vector, lanes, tuple(tiles.items()))
 
+    def _price(self, read: Read, stride: int | None, vector: str, lanes: int) -> float:
+        """The cost of a load of a vector against one from places next to each other."""
+        return 1.0 if stride in (0, 1) or steps(self.kernel, read, vector, lanes) else 1.5 * lanes
+
     def _share(self, name: str, tile: int, lanes: int) -> float | None:
         """How much of the work along an axis lies in full tiles; None if only a call can tell."""
         key = name, tile, lanes
         if key not in self._coverage:
             self._coverage[key] = coverage(self.kernel.size(name), tile, lanes)
         return self._coverage[key]
+
+
+def _crowd(tile: int, stride: int) -> int:
+    """How many lines of the first cache, a stride of elements apart, compete for the same set of it."""
+    sets = Counter(place * stride * 4 % _PAGE // 64 for place in range(tile))
+    return max(sets.values()) if stride else 1
 
 
 def coverage(size: Integer, tile: int, lanes: int) -> float | None:

@@ -109,6 +109,13 @@ def test_convolutions(width: int, stride: int, pad: int, channels: int, filters:
         (2, 32, 32, 32),
         (1, 20, 20, 20),
         (1, 16, 16, 32),
+        (1, 32, 128, 128),
+        (2, 16, 128, 128),
+        (1, 16, 32, 64),
+        (1, 8, 64, 32),
+        (2, 6, 24, 24),
+        (1, 32, 64, 64),
+        (1, 64, 64, 256),
     ],
 )
 def test_grouped_and_depthwise_convolutions(stride: int, groups: int, channels: int, filters: int) -> None:
