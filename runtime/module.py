@@ -16,6 +16,7 @@ from .arrays import Array, aligned_empty, as_array, convert, is_plain, numpy_dty
 from .artifact import Artifact
 from .errors import ArgumentError, ClosedModule, OutOfMemory
 from .executor import Executor, get_executor
+from .footprint import Footprint, footprint
 from .host import require_host
 from .profiling import Parts, Profile, measure
 from .program import Plan, Program
@@ -219,6 +220,14 @@ class Module:
 
         sizes = self._signature.bind([array.shape for array in arrays])
         return measure(self._manifest["steps"], sizes, time_parts, executor.threads, seconds=seconds, rounds=rounds)
+
+    def memory(self, batch: int = 1, *, sizes: Mapping[str, int] | None = None) -> Footprint:
+        """The bytes that a call with a batch of this length needs: weights, what is made of them, working memory.
+
+        `sizes` are as for `random_inputs`.  Raises `ArgumentError` for an unknown size.
+        """
+        chosen = samples.choose_sizes(self._manifest, batch, sizes or {})
+        return footprint(self._manifest, chosen, self.threads)
 
     # -- what it is --------------------------------------------------------------------------
 

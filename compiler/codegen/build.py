@@ -52,6 +52,12 @@ def lowered(graph: Graph, target: Target, road: Forced | None) -> tuple[Any, ...
     return *(make_module([function]) for function, _ in functions.values()), _main_module(graph, plan, kernels, target)
 
 
+def planned(graph: Graph, target: Target, road: Forced | None) -> dict[str, Any]:
+    """What the manifest tells of tensors and memory; no kernel is compiled for it."""
+    plan = make_plan(graph, target, road=road)
+    return _tensors(graph, plan, _Kernels(plan, target), target)
+
+
 def _main_module(graph: Graph, plan: Plan, kernels: _Kernels, target: Target) -> Any:
     """The functions that the library exports, in TensorIR."""
     symbols, (addresses, _, _) = _symbols(graph), _layout(plan, kernels, target)
@@ -204,6 +210,19 @@ def _manifest(
     target: Target,
 ) -> dict[str, Any]:
     """Everything that the runtime needs to know, as JSON values."""
+    program = graph.program
+    main = computes_operations(graph)
+    return {
+        **_tensors(graph, plan, kernels, target),
+        "requirements": [{"value": encode_size(r.value), "reason": r.reason} for r in program.requirements if main],
+        "checks": [{"message": message} for message in kernels.messages],
+        "steps": kernels.steps(program, plan.run),
+        "updates": dict(program.updates) if main else {},
+    }
+
+
+def _tensors(graph: Graph, plan: Plan, kernels: _Kernels, target: Target) -> dict[str, Any]:
+    """What it tells of the target, of tensors and of memory."""
     symbols, (_, arena, buffers) = _symbols(graph), _layout(plan, kernels, target)
     program = graph.program
     main = computes_operations(graph)
@@ -235,8 +254,4 @@ def _manifest(
         ],
         "buffers": buffers,
         "arena": encode_largest(arena),
-        "requirements": [{"value": encode_size(r.value), "reason": r.reason} for r in program.requirements if main],
-        "checks": [{"message": message} for message in kernels.messages],
-        "steps": kernels.steps(program, plan.run),
-        "updates": dict(program.updates) if main else {},
     }

@@ -86,6 +86,24 @@ def compile_graph(
     return CompiledProgram(library, manifest, _constants(graph, names), notes, graph, target, road)
 
 
+def planned_manifest(graph: Graph, *, target: Target | None = None, road: Forced | None = None) -> dict[str, Any]:
+    """What the manifest of the compiled graph tells of tensors and memory.
+
+    It comes from the cache if the graph was compiled before; else it is planned, but not compiled.
+    """
+    target = target or Target.host()
+    graph = _bare(graph)
+    store = user_cache()
+    key = None if store is None else _key(graph, target, road)
+    known = None if store is None or key is None else _read(store.get(key))
+    if known is not None:
+        return known[1]
+    from . import tvm_loading  # noqa: F401 (comes first)
+    from .build import planned
+
+    return planned(graph, target, road)
+
+
 def _bare(graph: Graph) -> Graph:
     """The graph without the program's text: what is compiled does not depend on comments and lines."""
     program = graph.program

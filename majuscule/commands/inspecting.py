@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +12,15 @@ from .compiling import TargetOption
 from .console import print_json, print_table
 from .failures import Failure
 from .programs import ModeOption, ProgramFile, load_program
+from .running import ThreadsOption
+from .sizes import SizeOption, parse_sizes
 
 if TYPE_CHECKING:
     from ..compiler.graph import Graph, Note
     from ..compiler.summary import Row, Summary
     from ..dsl.equations import Deduction, Program
     from ..dsl.integers import Integer
+    from ..runtime.footprint import Footprint
 
 
 def summary(
@@ -24,18 +28,37 @@ def summary(
     mode: ModeOption = "inferring",
     depth: Annotated[int, typer.Option("--depth", min=0, help="Show statements this many layers deep, too.")] = 0,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples that neurons, work and memory count.")] = 1,
+    memory: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--memory",
+            metavar="N",
+            min=1,
+            help="Plan the module, too: memory of a call with N samples; may be repeated.",
+        ),
+    ] = None,
+    size: SizeOption = None,
+    target: TargetOption = "cpu",
+    threads: ThreadsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON, equations uncut.")] = False,
 ) -> None:
     """Show sizes, weights and work, layer by layer.
 
     Each row has the layer's equation, its output without the batch, neurons, weights, biases,
     multiply-adds, the bytes of its output and its receptive field in the input.
+
+    With --memory N, what a compiled module holds during a call with N samples: weights, what is
+    made of them when it is loaded, working memory, inputs and outputs.  --target, --threads and
+    --size are for that.
     """
     from ..compiler.summary import summarize
 
-    found = summarize(load_program(program, mode), depth=depth)
+    checked = load_program(program, mode)
+    found = summarize(checked, depth=depth)
+    footprints = _footprints(checked, memory, size, target, threads) if memory else {}
     if as_json:
-        print_json(_summary_json(found, batch))
+        needed = [{"batch": n, **_footprint_json(footprint)} for n, footprint in footprints.items()]
+        print_json(_summary_json(found, batch) | ({"memory": needed} if memory else {}))
         return
     headings = [
         "layer", "equation", "output", "neurons", "weights", "biases", "multiply-adds", "memory", "receptive field",
@@ -48,6 +71,38 @@ def summary(
     print_table(headings, rows, left=3, elastic=1, total=total)
     typer.echo(f"{_count(found.weights + found.biases)} parameters", nl=False)
     typer.echo(f"; neurons, multiply-adds and memory for {'one sample' if batch == 1 else f'{batch} samples'}")
+    if footprints:
+        _print_footprints(footprints)
+
+
+def _footprints(
+    program: Program, batches: list[int], size: list[str] | None, target: str, threads: int | None
+) -> dict[int, Footprint]:
+    """The memory of calls of the compiled program, by the number of samples."""
+    from ..compiler.codegen.compiled import planned_manifest
+    from ..compiler.codegen.target import Target
+    from ..compiler.graph import Graph
+    from ..compiler.pipeline import optimize
+    from ..runtime.executor import default_threads
+    from ..runtime.footprint import footprint
+    from ..runtime.host import cpu_features
+    from ..runtime.samples import choose_sizes
+
+    graph = optimize(Graph.from_program(program), fold_weights=program.mode != "training")
+    manifest = planned_manifest(graph, target=Target.named(target, present=cpu_features()))
+    sizes = parse_sizes(size)
+    return {n: footprint(manifest, choose_sizes(manifest, n, sizes), threads or default_threads()) for n in batches}
+
+
+def _print_footprints(footprints: Mapping[int, Footprint]) -> None:
+    parts = ["weights", "prepared", "arena", "inputs", "outputs", "total"]
+    rows = [[f"{n:,}", *(_with_unit(getattr(found, part)) for part in parts)] for n, found in footprints.items()]
+    typer.echo("\nMemory of a call of the compiled module")
+    print_table(["samples", *parts], rows, left=0)
+
+
+def _footprint_json(found: Footprint) -> dict[str, int]:
+    return {f"{part}_bytes": getattr(found, part) for part in (*found.__slots__, "total")}
 
 
 def _cells(row: Row, batch: int) -> list[str]:
@@ -79,10 +134,13 @@ def _count(value: Integer, times: int = 1) -> str:
 
 
 def _bytes(value: Integer, times: int = 1) -> str:
-    """Bytes with a unit, in thousands as on the slides."""
+    """Bytes with a unit, as far as they are known."""
     size = (value * times).constant
-    if size is None:
-        return f"{value * times} B"
+    return f"{value * times} B" if size is None else _with_unit(size)
+
+
+def _with_unit(size: int) -> str:
+    """Bytes with a unit, in thousands as on the slides."""
     for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= scale:
             return f"{size / scale:.3g} {unit}" if size < 1000 * scale else f"{size / scale:,.0f} {unit}"

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+import majuscule
+
 Maj = Callable[..., Any]
 
 
@@ -40,6 +42,23 @@ def test_summary_counts_a_batch(maj: Maj, small: str) -> None:
     one, eight = (json.loads(maj("summary", "--json", "--batch", n, small).stdout)["total"] for n in ("1", "8"))
     assert eight["neurons"] == 8 * one["neurons"]
     assert eight["weights"] == one["weights"]
+
+
+def test_summary_foretells_the_memory_of_the_compiled_module(maj: Maj, small: str) -> None:
+    table = maj("summary", "--memory", "1", "--memory", "8", small).stdout
+    assert "Memory of a call of the compiled module" in table
+    report = json.loads(maj("summary", "--json", "--threads", "2", "--memory", "1", "--memory", "8", small).stdout)
+    module = majuscule.compile(small, threads=2)
+    for row in report["memory"]:
+        told = module.memory(row["batch"])
+        module(**module.random_inputs(row["batch"]))
+        assert module._program is not None
+        assert row["arena_bytes"] == told.arena <= module._program._arena.nbytes <= 1.05 * row["arena_bytes"]
+        assert row["inputs_bytes"] == row["batch"] * 6 * 6 * 3 * 4
+        assert row["outputs_bytes"] == row["batch"] * 4 * 4
+        assert row["total_bytes"] == told.total
+    assert [row["batch"] for row in report["memory"]] == [1, 8]
+    assert "memory" not in json.loads(maj("summary", "--json", small).stdout)
 
 
 def test_explain_gives_each_deduction_its_place(maj: Maj, small: str) -> None:

@@ -104,6 +104,33 @@ def test_weights_that_pass_are_used_before_they_go(artifact: Artifact, tmp_path:
         Module.load(tmp_path / "pick.mod")
 
 
+CONVOLUTIONS = """\
+Given x[14, 14, 32]
+a = ReLU(CONV(x, Φ1, width 3, pad 1, filters 64))
+b = MaxPool(a, width 2, stride 2)
+c = CONV(b, Φ2, width 3, pad 1, filters 64)
+d = CONV(ReLU(c), Φ3, width 3, pad 1, filters 64) + c
+s[10] = Softmax(FC(d, Φs))
+"""
+
+
+@pytest.mark.parametrize("text", [PROGRAM, CONVOLUTIONS], ids=["matrices", "convolutions"])
+def test_the_memory_that_is_foretold_is_what_calls_take(text: str) -> None:
+    module = majuscule.compile(text, threads=2)
+    for batch in (1, 2, 8, 30):
+        inputs = module.random_inputs(batch)
+        outputs = module(**inputs)
+        told = module.memory(batch)
+        assert module._program is not None
+        assert told.arena == module._program._arena.nbytes
+        assert told.prepared == sum(array.nbytes for array in module._program._prepared.values())
+        assert told.inputs == sum(array.nbytes for array in inputs.values())
+        assert told.outputs == sum(array.nbytes for array in (outputs if isinstance(outputs, tuple) else (outputs,)))
+        assert told.total == told.weights + told.prepared + told.arena + told.inputs + told.outputs
+    with pytest.raises(majuscule.ModuleError, match="no open size"):
+        module.memory(1, sizes={"T": 4})
+
+
 @pytest.mark.parametrize("size", [0, 1, 64, 100_000, 5 * MEBIBYTE + 3])
 def test_buffers_start_at_cache_lines_and_can_be_written(size: int) -> None:
     buffer = buffers.new_buffer(size)
