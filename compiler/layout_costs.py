@@ -77,6 +77,7 @@ class Kernel:
         tiled = parts is not None and parts.weight.tensor in fixed and self._suits_tiles(parts.contracted, parts.free)
         self.contracted = parts.contracted if parts is not None and tiled else None
         walks = [Walk(name) for name in (*self.domain, *self._long_sums()) if self.sizes[name] > 1]
+        self.joined = self._joined()
         self.walks = [*walks, *([Walk(parts.free, tiled=True)] if parts is not None and tiled else [])]
 
     # -- what depends on the walk alone ----------------------------------------------------------
@@ -142,11 +143,27 @@ class Kernel:
             return access.times
         return access.times * self._vectors(along.index) / access.uses
 
+    def _joined(self) -> str | None:
+        """An index shorter than a vector that has one together with the index around it (see `codegen.joining`)."""
+        if self.root.combiner != "sum" or len(self.domain) < 2:
+            return None
+        outer, inner = self.domain[-2:]
+        short = self.sizes[inner]
+        if LANES % short or self.sizes[outer] * short % LANES:
+            return None
+        steps = [_stride(access, outer) for access in self.data if access.of_sum]
+        alone = all(_stride(access, inner) == 0 for access in self.data if access.of_sum)
+        return inner if alone and all(step is not None and 0 <= step <= short for step in steps) else None
+
     def _lanes(self, index: str) -> float:
+        if index == self.joined:
+            return float(LANES)
         return float(min(LANES, 1 << (self.sizes[index].bit_length() - 1)))
 
     def _vectors(self, index: str) -> float:
         """Vectors for each element along an index."""
+        if index == self.joined:
+            return 1 / LANES
         return math.ceil(self.sizes[index] / self._lanes(index)) / self.sizes[index]
 
     def _long_sums(self) -> Iterator[str]:
