@@ -21,7 +21,7 @@ from .linking import link
 from .machine_code import make_module
 from .memory import Lifetime, plan_memory
 from .objects import KernelSource, RandomSource, Source, compile_sources, object_code
-from .plan import Action, Draw, Launch, Loop, Plan, computes_operations, make_plan, touched
+from .plan import Action, Draw, Launch, Loop, Plan, Several, computes_operations, make_plan, touched
 from .sizes import encode_largest, encode_shape, encode_size
 from .storage import BYTES
 from .target import Target
@@ -110,7 +110,7 @@ class _Kernels:
         return [steps.describe(program, self._plan, action, self.linked(), self._roads) for action in actions]
 
     def _add(self, action: Action) -> None:
-        if isinstance(action, Loop):
+        if isinstance(action, Loop | Several):
             for inner in action.actions:
                 self._add(inner)
         elif isinstance(action, Launch):

@@ -25,7 +25,7 @@ from tvm.ir import Expr, PointerType, PrimType
 from tvm.tirx import BufferLoad, PrimFunc, Var
 
 from ...dsl.integers import Atom, FloorDiv, Index, Integer, Symbol, is_nonnegative
-from .plan import Action, Draw, Launch, Loop, Plan
+from .plan import Action, Draw, Launch, Loop, Plan, Several
 from .statements import Block, integer
 from .storage import memory_dtype
 from .winograd import THREADS
@@ -109,6 +109,8 @@ class _Writer:
                 self._launch(block, action)
             elif isinstance(action, Draw):
                 self._draw(block, action)
+            elif isinstance(action, Several):
+                self.actions(block, action.actions)
             else:
                 self._loop(block, action)
 

@@ -40,6 +40,7 @@ from . import work
 from .joining import join_lanes
 from .kernel import Kernel, Stored, make_kernel
 from .packing import Packing, pack
+from .padding import Padding, padding
 from .roads import analysis, winograd
 from .storage import BYTES
 from .target import Target
@@ -91,7 +92,15 @@ class Loop:
     origin: str
 
 
-Action = Launch | Draw | Loop
+@dataclass(frozen=True)
+class Several:
+    """Launches that are one step together; `origin` is the tensor that they make."""
+
+    actions: tuple[Launch, ...]
+    origin: str
+
+
+Action = Launch | Draw | Loop | Several
 
 
 @dataclass
@@ -145,10 +154,12 @@ class _Planner:
         self.fixed = data_free(graph) if fixed else set()
         self.tiled = {} if road == "direct" else self._choose_tiled(forced=road == "winograd")
         self.absorbed = self._absorbed()
+        self.filled: dict[str, Padding] = {}  # paddings into which their sources are written
 
     def plan(self) -> Plan:
         self._place_outputs()
         self._place_pieces()
+        self._place_padded()
         for group in self.groups:
             if group.result not in self.absorbed:
                 self._group(group)
@@ -191,6 +202,25 @@ class _Planner:
                     and _covers(piece, self._stored(source))
                 ):
                     self.written[source] = (name, _by_axis(piece))
+
+    def _place_padded(self) -> None:
+        """What only a padding reads is computed inside of it."""
+        results = {group.result: group for group in self.groups}
+        for group in self.groups:
+            operation, name = self.graph.operation(group.root), group.result
+            if len(group.members) > 1 or name in (*self.absorbed, *self.written) or not isinstance(operation, Equation):
+                continue
+            for source in self.graph.network.predecessors(name):
+                taken = source in self.written or source in self.filled or source in self.outputs.values()
+                if source not in results or taken or self.graph.consumers(source) != [name]:
+                    continue
+                found = padding(operation, self._stored(source).shape)
+                inside = self.graph.operation(source)
+                same = (source in self.once) == (name in self.once)
+                if found is not None and found.source == source and isinstance(inside, Equation) and same:
+                    self.filled[name] = found
+                    places = enumerate(found.before)
+                    self.written[source] = (name, tuple(Integer.index(f"#{k}") + before for k, before in places))
 
     def _base(self, name: str) -> str:
         """The tensor whose memory a tensor shares: a reshape's source, the first carry of equal ones."""
@@ -340,7 +370,11 @@ class _Planner:
     def _group(self, group: Group) -> None:
         operation = self.graph.operation(group.root)
         actions = self.plan_.prepare if group.result in self.once else self.plan_.run
-        if isinstance(operation, Equation):
+        if group.result in self.filled:
+            home = self._home_of(group.result)
+            borders = self.filled[group.result].borders()
+            actions.append(Several(tuple(Launch(border, (), home, group.result) for border in borders), group.result))
+        elif isinstance(operation, Equation):
             actions.append(self._equation(group))
         elif isinstance(operation, Partial):
             home = self._home_of(group.root)

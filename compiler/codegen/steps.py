@@ -12,7 +12,7 @@ from typing import Any
 from ...dsl.equations import Program
 from ...dsl.integers import ZERO, Index, Integer
 from .main_function import Linked
-from .plan import Action, Draw, Launch, Plan
+from .plan import Action, Draw, Launch, Plan, Several
 from .sizes import encode_size
 from .storage import BYTES
 
@@ -48,8 +48,11 @@ def _kernels(plan: Plan, action: Action, linked: Linked, roads: Mapping[int, str
     if isinstance(action, Draw):
         return [linked.random[plan.buffers[action.result].dtype]], "random numbers"
     inside = [_kernels(plan, inner, linked, roads) for inner in action.actions]
+    names = [name for names, _ in inside for name in names]
+    if isinstance(action, Several):
+        return names, "border"
     words = "; then ".join(road for _, road in inside)
-    return [name for names, _ in inside for name in names], f"recurrence over {action.index}: {words}"
+    return names, f"recurrence over {action.index}: {words}"
 
 
 def _work(plan: Plan, action: Action) -> tuple[Integer, Integer]:
@@ -59,6 +62,9 @@ def _work(plan: Plan, action: Action) -> tuple[Integer, Integer]:
     if isinstance(action, Draw):
         drawn = plan.buffers[action.result]
         return drawn.count, drawn.count * BYTES[drawn.dtype]
+    if isinstance(action, Several):
+        parts = [_work(plan, inner) for inner in action.actions]
+        return sum((flops for flops, _ in parts), start=ZERO), sum((moved for _, moved in parts), start=ZERO)
     middle = {Index(action.index): (action.lower + action.upper) // 2}
     turns = action.upper - action.lower
     inside = [_work(plan, inner) for inner in action.actions]

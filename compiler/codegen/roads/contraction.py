@@ -27,6 +27,7 @@ _MAXIMAL_TILE = 14
 _WORTH_A_VARIANT = 0.8  # of the cost that a second schedule must stay below
 _LARGE = 1 << 18  # elements of an operand that does not stay in the second cache
 _FAR = 4.0  # the cost of loading what no known index lets stay in a cache, against other loads
+_FAR_APART = 1e-4
 _FEW = 2  # elements of an open axis from which on a tile along it pays, since its rest is cut into tiles too
 _SOME = 8  # elements of an axis by which loads are used often enough
 _FIRST_CACHE = 1 << 12  # elements of an operand that stay in the first cache whatever the order
@@ -231,6 +232,8 @@ class _Tiles:
             cost += 3.0 / self.steps
         elif analysis.output_stride(self.kernel, vector) != 1:
             cost += 2.0 / self.steps
+        reach = max((abs(by or 0) for _, by_index in self.reads for n, by in by_index.items() if n in tiles), default=0)
+        cost *= 1 + _FAR_APART * math.log2(reach + 1)  # among equals, neighbours in memory
         yield _Candidate(cost, opened, vector, lanes, tuple(tiles.items()))
 
     def _price(self, read: Read, stride: int | None, vector: str, lanes: int) -> float:
