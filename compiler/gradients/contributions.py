@@ -128,7 +128,7 @@ class _Sum:
 
     def _folded(self, part: Part) -> Operation:
         """A part that is whole: its own equation, reshaped if axes of the tensor are several of it."""
-        if len(part.equation.domain) == len(self.shape):
+        if tuple(t.plain_index for t in part.target) == tuple(axis.name for axis in part.equation.domain):
             return part.equation
         return Reshape(self.make(f"{self.name}.unfused", part.equation), self.shape, self.dtype)
 

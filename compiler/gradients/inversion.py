@@ -107,6 +107,8 @@ def invert(spread: Spread, shape: Shape, *, split: bool = True) -> list[Gathered
     axes = {axis.name: axis.size for axis in spread.axes}
     ranges = {**spread.outer, **{name: (ZERO, size) for name, size in axes.items()}}
     start = _Branch(axes, {name: plain(name) for name in axes}, ranges)
+    for name in [name for name, size in axes.items() if size == ONE]:
+        start = start.put(name, ZERO)
     branches = [start]
     for position, (subscript, size) in enumerate(zip(spread.subscripts, shape, strict=True)):
         branches = [
