@@ -12,7 +12,10 @@ into the order of it afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
+
+import networkx
 
 from ..dsl.equations import Equation, Partial, Piece, Recurrence, Shape, equation_reads
 from ..dsl.integers import ONE
@@ -92,7 +95,7 @@ class Choice:
         for name in self.graph:
             tensor = not isinstance(self.graph.operation(name), Recurrence)
             if tensor and name not in self.fixed and name not in self.inside:
-                found[name] = self._storages(name, sorted(axis for other, axis in wanted if other == name))
+                found[name] = self._storages(name, wanted.get(name, ()))
         return found
 
     def _problem(self) -> Labelling:
@@ -114,20 +117,19 @@ class Choice:
         costs = [[kernel.storing(walk, storage[0]) for storage in self._labels[name]] for walk in kernel.walks]
         problem.edge(f"walk {name}", f"store {name}", costs)
         for tensor in dict.fromkeys(access.tensor for access in kernel.data):
-            costs = [
-                [min(kernel.reading(walk, tensor, order) for order in storage) for storage in self._labels[tensor]]
-                for walk in kernel.walks
-            ]
+            costs = [self._least(tensor, partial(kernel.reading, walk, tensor)) for walk in kernel.walks]
             problem.edge(f"walk {name}", f"store {tensor}", costs)
 
     def _add_piece(self, problem: Labelling, name: str, piece: Piece) -> None:
-        if piece.source not in self._labels:
-            return
-        costs = [
-            [min(self._moving(name, target[0], piece, order) for order in source) for target in self._labels[name]]
-            for source in self._labels[piece.source]
-        ]
-        problem.edge(f"store {piece.source}", f"store {name}", costs)
+        if piece.source in self._labels:
+            costs = [self._least(piece.source, partial(self._moving, name, s[0], piece)) for s in self._labels[name]]
+            problem.edge(f"store {name}", f"store {piece.source}", costs)
+
+    def _least(self, tensor: str, cost: Callable[[Order], float]) -> list[float]:
+        """For each way to store a tensor: the cost of reading it in the better order."""
+        storages = self._labels[tensor]
+        costs = {order: cost(order) for order in dict.fromkeys(order for storage in storages for order in storage)}
+        return [min(costs[order] for order in storage) for storage in storages]
 
     def _moving(self, name: str, target: Order, piece: Piece, source: Order) -> float:
         """What it costs to put a piece into a tensor that is stored in the order `target`."""
@@ -139,28 +141,24 @@ class Choice:
         return layout_costs.moving(layout_costs.count(own), contiguous, alone and computed)
 
 
-def wanted_axes(graph: Graph, kernels: Mapping[str, Kernel]) -> Axes:
+def wanted_axes(graph: Graph, kernels: Mapping[str, Kernel]) -> dict[str, list[int]]:
     """Axes that may be worth having innermost: those along which sums of products walk, and what meets them."""
     free = data_free(graph)
-    meetings = [met for kernel in kernels.values() for met in _meetings(kernel)]
-    found: Axes = set()
+    seeds: Axes = set()
     for kernel in kernels.values():
         for name in _channels(kernel, free):
-            found |= {
-                (a.tensor, axis) for a in kernel.data for axis, s in enumerate(a.subscripts) if s.plain_index == name
-            }
-            found |= {(kernel.result, axis) for axis, index in enumerate(kernel.domain) if index == name}
-    for name in graph:
-        operation = graph.operation(name)
-        if isinstance(operation, Partial):
-            meetings += [met for piece in operation.pieces for met in _meetings_of_piece(name, piece)]
-    known = -1
-    while known != len(found):
-        known = len(found)
-        for met in meetings:
-            if found & met:
-                found |= met
-    return {(name, axis) for name, axis in found if (graph.tensor(name).shape[axis].constant or 0) >= _SHORTEST}
+            seeds |= _met(kernel, name)
+    neighbours: networkx.Graph[tuple[str, int]] = networkx.Graph()
+    neighbours.add_nodes_from(seeds)
+    for first, *others in filter(None, _meetings(graph, kernels)):
+        neighbours.add_edges_from((first, other) for other in others)
+    found: dict[str, list[int]] = {}
+    for component in networkx.connected_components(neighbours):
+        if component & seeds:
+            for name, axis in sorted(component):
+                if (graph.tensor(name).shape[axis].constant or 0) >= _SHORTEST:
+                    found.setdefault(name, []).append(axis)
+    return {name: sorted(axes) for name, axes in found.items()}
 
 
 def _channels(kernel: Kernel, free: Collection[str]) -> Iterator[str]:
@@ -178,18 +176,24 @@ def _channels(kernel: Kernel, free: Collection[str]) -> Iterator[str]:
             yield name
 
 
-def _meetings(kernel: Kernel) -> Iterator[Axes]:
-    """For each index: the axes that it walks along alone."""
-    for name in (*kernel.domain, *kernel.reduction):
-        met = {(a.tensor, axis) for a in kernel.data for axis, s in enumerate(a.subscripts) if s.plain_index == name}
-        yield met | {(kernel.result, axis) for axis, index in enumerate(kernel.domain) if index == name}
+def _met(kernel: Kernel, index: str) -> Axes:
+    """The axes of data and result along which an index of a kernel walks alone."""
+    met = {(a.tensor, axis) for a in kernel.data for axis, s in enumerate(a.subscripts) if s.plain_index == index}
+    return met | {(kernel.result, axis) for axis, name in enumerate(kernel.domain) if name == index}
 
 
-def _meetings_of_piece(name: str, piece: Piece) -> Iterator[Axes]:
-    for axis, own in enumerate(piece.domain):
-        yield {(piece.source, axis)} | {
-            (name, position) for position, place in enumerate(piece.target) if place.coefficient(own.name) == ONE
-        }
+def _meetings(graph: Graph, kernels: Mapping[str, Kernel]) -> Iterator[Axes]:
+    """Axes along which one index walks: what suits one of them suits the others."""
+    for kernel in kernels.values():
+        for name in (*kernel.domain, *kernel.reduction):
+            yield _met(kernel, name)
+    for name in graph:
+        if isinstance(operation := graph.operation(name), Partial):
+            for piece in operation.pieces:
+                for axis, own in enumerate(piece.domain):
+                    places = enumerate(piece.target)
+                    along = {(name, position) for position, place in places if place.coefficient(own.name) == ONE}
+                    yield along | {(piece.source, axis)}
 
 
 # -- weights -------------------------------------------------------------------------------------------
