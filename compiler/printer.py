@@ -141,7 +141,7 @@ def _statement(name: str, operation: Operation) -> str:
 def _right(equation: Equation) -> str:
     if equation.combiner is None:
         return expression_text(equation.body)
-    capitals = _capitals(equation)
+    capitals = implicit_capitals(equation)
     if capitals is not None:
         return expression_text(substitute_indices(equation.body, {k: plain(v) for k, v in capitals.items()}))
     indices = ", ".join(map(str, equation.reduction))
@@ -149,7 +149,7 @@ def _right(equation: Equation) -> str:
     return f"{equation.combiner}[{indices}{guard}]({expression_text(equation.body)})"
 
 
-def _capitals(equation: Equation) -> Mapping[str, str] | None:
+def implicit_capitals(equation: Equation) -> Mapping[str, str] | None:
     """Capital names for the reduction indices, if an implicit sum means this sum."""
     terms = products(equation.body)
     if equation.combiner != "sum" or equation.guard is not None or len(terms) != 1 or not equation.reduction:

@@ -86,11 +86,11 @@ def program_text(program: Program) -> ProgramText:
 
 
 def language_names(names: Iterable[str]) -> dict[str, str]:
-    """Names of operations as different names of the language."""
+    """Names of operations as different names of the language; what stands before `/`, if anything, is left out."""
     found: dict[str, str] = {}
     taken: set[str] = set(_RESERVED)
     for name in names:
-        found[name] = _unused(_language_name(name), taken)
+        found[name] = _unused(_language_name(name.split("/")[-1]), taken)
         taken.add(found[name])
     return found
 
@@ -396,14 +396,13 @@ class _Writer:
         nodes = [node for expression in expressions for node in walk(expression)]
         if any(isinstance(node, Number) and node.value.indices() for node in nodes):
             avoid |= set(self.names.values())  # indices are read as numbers
-        avoid |= {
-            self.names[n.tensor] for n in nodes if isinstance(n, Read) and not n.subscripts and n.tensor in self.names
-        }
-        avoid |= {capital.lower() for capital in avoid}
+        scalars = [node for node in nodes if isinstance(node, Read) and not node.subscripts]
+        bare = {self.names[read.tensor] for read in scalars if read.tensor in self.names}
+        avoid |= bare | {free_form(name) for name in bare}  # such a name could be the size of an axis
         names: dict[str, str] = {}
         used = {*avoid, *taken}
         for axis in axes:
-            wanted = free_form(normal(axis.name.replace("!", "")))
+            wanted = free_form(normal(axis.name)).rstrip("'")
             names[axis.name] = new_name(wanted, used)
             used |= {names[axis.name], capital_form(names[axis.name])}
         return names

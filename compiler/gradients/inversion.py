@@ -191,6 +191,9 @@ class _Solver:
 
     def _settled(self) -> _Branch:
         """A subscript that other axes, or nothing, determine."""
+        if self.size == ONE and self.subscript == ZERO:
+            axis = self._axis("", ONE)
+            return self.branch.covering([axis], plain(axis.name), self._whole(ZERO, 1))
         gathers = any(isinstance(atom, Element) for atom in self.subscript.atoms())
         if gathers or self.subscript.indices() & self._bound() or not self.split:
             return self._compared()

@@ -21,12 +21,14 @@ class Gradients:
 
     `tensors` maps each tensor to the one that holds its gradient.  `cotangents` maps each
     result that is no single number to the input by which it is multiplied, element by element,
-    before everything is summed.
+    before everything is summed.  `adjoints` maps every tensor that holds an adjoint to the one
+    of which it is the adjoint.
     """
 
     program: Program
     tensors: Mapping[str, str]
     cotangents: Mapping[str, str]
+    adjoints: Mapping[str, str]
 
 
 def gradients(
@@ -61,7 +63,8 @@ def gradients(
         inputs=(*program.inputs, *inputs),
         outputs=tuple(outputs),
     )
-    return Gradients(derived, names, cotangents)
+    adjoints = {f"d_{name}": name for name in program.operations if f"d_{name}" in {**inputs, **made}}
+    return Gradients(derived, names, cotangents, adjoints)
 
 
 def only(found: Gradients) -> Program:

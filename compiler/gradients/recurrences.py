@@ -344,7 +344,8 @@ class _Backwards:
             operation = reverse.operations[site.tensor]
             assert not isinstance(operation, Recurrence)
             spread = replace(site.spread, value=rename_reads(site.spread.value, held))
-            for part in gather(spread, operation.shape, operation.dtype, f"d_{self.name}", reverse.make):
+            axes = [axis.name for axis in reverse.stored_axes(site.tensor)]
+            for part in gather(spread, operation.shape, operation.dtype, f"d_{self.name}", reverse.make, axes):
                 reverse.add_part(site.tensor, part)
 
     def _start(self, carried: Carried, piece: Piece, held: dict[str, str]) -> None:

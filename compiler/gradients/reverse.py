@@ -184,7 +184,8 @@ class Reverse:
         for tensor, found in spreads(name, equation, upstream, wanted, self.make, known):
             operation = self.operations[tensor]
             assert not isinstance(operation, Recurrence)
-            for part in gather(found, operation.shape, operation.dtype, f"d_{name}", self.make):
+            axes = [axis.name for axis in self.stored_axes(tensor)]
+            for part in gather(found, operation.shape, operation.dtype, f"d_{name}", self.make, axes):
                 self.add_part(tensor, part)
 
     def _piece(self, name: str, piece: Piece, dtype: str) -> None:
