@@ -11,7 +11,7 @@ import majuscule
 from majuscule.compiler.gradients import gradients, only
 from majuscule.dsl.equations import FLOATS, Parameter
 
-FAST = ("a layer", "strides and dilations", "maxima and minima", "gathers", "transposed", "a start at 0")
+FAST = ("a layer", "maxima and minima", "gathers", "a start at 0")
 PROGRAMS = {**EQUATIONS, **RECURRENCES}
 
 
