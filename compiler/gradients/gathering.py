@@ -85,7 +85,8 @@ def _margins(spread: Spread, parts: Sequence[Gathered]) -> _Margins | None:
     inside = tuple(factor for factor in terms[0] if indices_of(factor) & beyond)
     others = [factor for factor in terms[0] if not indices_of(factor) & beyond and reads(factor)]
     used = set().union(*map(indices_of, inside)) & {axis.name for axis in spread.axes}
-    if not inside or not others or any(indices_of(condition) & beyond for condition in spread.conditions):
+    tested = any(reads(condition) and indices_of(condition) & beyond for condition in spread.conditions)
+    if not inside or not others or tested:
         return None
     around = {}
     for name in beyond:
