@@ -36,6 +36,7 @@ from .equations import is_wanted_in, peeled, spreads
 from .gathering import gather
 from .inversion import Spread
 from .scalar import real
+from .taken_off import is_taken_off
 
 
 def differentiate(
@@ -66,16 +67,22 @@ class Reverse:
 
     def run(self, seeds: Mapping[str, Expression]) -> tuple[dict[str, Operation], dict[str, str]]:
         """All adjoints that are needed for the wanted ones."""
-        self._find_active()
+        self._find_active(seeds)
         for name, seed in seeds.items():
             self.add_part(name, whole(Equation(self.axes(name), seed, seed.dtype)))
         for name in reversed(list(self.operations)):
             self._visit(name)
         return self.made, {name: self._stored(name) for name in self.wanted}
 
-    def _find_active(self) -> None:
-        """Tensors that depend on a wanted one by way of floats."""
+    def _find_active(self, results: Iterable[str]) -> None:
+        """Tensors that depend on a wanted one by way of floats, and are not taken off again."""
+        readers: dict[str, list[str]] = {name: [name] for name in results}
         for name, operation in self.operations.items():
+            for operand in operands(operation):
+                readers.setdefault(operand, []).append(name)
+        for name, operation in self.operations.items():
+            if name not in self.wanted and is_taken_off(name, self.operations, readers):
+                continue
             depends = any(operand in self.active for operand in operands(operation))
             is_float = isinstance(operation, Recurrence) or operation.dtype in FLOATS
             if name in self.wanted or (depends and is_float):
