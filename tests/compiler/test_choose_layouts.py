@@ -25,7 +25,7 @@ from majuscule.compiler.graph import Graph
 from majuscule.compiler.interpreter import evaluate
 from majuscule.compiler.passes.choose_layouts import choose_layouts
 from majuscule.compiler.pipeline import optimize, stages
-from majuscule.dsl.equations import Recurrence
+from majuscule.dsl.equations import Recurrence, Reshape
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -234,3 +234,25 @@ def test_weights_are_put_in_order_for_data_that_need_nothing() -> None:
     )
     assert launches(spelled(weights, False)) == launches(last)
     assert launches(spelled(weights, False), "direct") == launches(last, "direct")
+
+
+GROUPED = """Given L0[i 128, x 28, y 28]
+param W1[128, 128]
+param W2[4, 32, 32, 3, 3]
+param W3[64, 128]
+L1[b,j,x,y] = relu(W1[j,I] * L0[b,I,x,y])
+L2[b,(g,j),x,y] = W2[g,j,I,ΔX,ΔY] * pad(L1, x: 1, y: 1)[b,(g,I),x+ΔX,y+ΔY]
+L3[b,j,x,y] = relu(W3[j,I] * L2[b,I,x,y])
+M[b,i] = mean[x,y](L3[b,i,x,y])
+output M
+"""
+
+
+def test_channels_that_are_joined_from_groups_are_innermost_on_both_sides_of_the_reshape() -> None:
+    after = optimize(Graph.from_program(majuscule.check(GROUPED).require()), fold_weights=True, verify=True)
+    shapes = {name: [str(size) for size in after.tensor(name).shape] for name in ("L2.unfused", "L2")}
+    assert shapes == {"L2.unfused": ["batch", "28", "28", "4", "32"], "L2": ["batch", "28", "28", "128"]}
+    assert isinstance(after.operation("L2"), Reshape)
+    inputs, weights = values_for(after)
+    before = evaluate(Graph.from_program(after.program), inputs, weights)
+    numpy.testing.assert_allclose(evaluate(after, inputs, weights)["M"], before["M"], rtol=1e-5, atol=1e-5)
