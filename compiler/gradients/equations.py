@@ -21,11 +21,11 @@ from ...dsl.equations import (
     substitute_indices,
 )
 from ...dsl.integers import ZERO, Integer, Range
-from ..rewriting import plain
+from ..rewriting import conjuncts, plain
 from ..scalar_identities import is_literal
 from .contributions import Make, both
 from .gathering import accumulator_of
-from .inversion import Spread, conjuncts
+from .inversion import Spread
 from .scalar import Pullback, cast, compare, mul, real
 
 

@@ -20,15 +20,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...dsl.equations import (
-    INTEGERS,
     Apply,
     Axis,
     Expression,
     Literal,
     Number,
-    Read,
     Shape,
-    children,
     substitute_indices,
 )
 from ...dsl.integers import (
@@ -46,7 +43,7 @@ from ...dsl.integers import (
     is_nonnegative,
     is_positive,
 )
-from ..rewriting import plain
+from ..rewriting import as_integer, conjuncts, plain
 from ..scalar_identities import simplify_expression, simplify_integer
 
 TYPICAL = 64
@@ -514,24 +511,6 @@ def _solution(condition: Expression, branch: _Branch) -> tuple[Expression, str, 
         if step is not None and step.constant in (1, -1):
             rest = difference.substitute({Index(name): ZERO})
             return condition, name, -rest if step.constant == 1 else rest
-    return None
-
-
-def conjuncts(condition: Expression) -> list[Expression]:
-    """The conditions that `and` joins."""
-    if isinstance(condition, Apply) and condition.operation == "and":
-        return [part for argument in children(condition) for part in conjuncts(argument)]
-    return [condition]
-
-
-def as_integer(expression: Expression) -> Integer | None:
-    """A whole number that may stand in a subscript."""
-    if isinstance(expression, Number) and expression.dtype in INTEGERS:
-        return expression.value
-    if isinstance(expression, Literal) and expression.dtype in INTEGERS:
-        return Integer.of(int(expression.value))
-    if isinstance(expression, Read) and expression.dtype in INTEGERS:
-        return Integer.atom(Element(expression))
     return None
 
 
