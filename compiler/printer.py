@@ -86,18 +86,19 @@ def integer_text(value: Integer) -> str:
         return "0"
     first = next((k for k, (_, factor) in enumerate(value.terms) if factor > 0), 0)
     terms = [value.terms[first], *value.terms[:first], *value.terms[first + 1 :]]
-    parts = [_term_text(monomial, abs(factor)) for monomial, factor in terms]
+    parts = [_term_text(monomial, factor) for monomial, factor in terms]
     signs = ["-" if factor < 0 else "+" for _, factor in terms]
     rest = "".join(f" {sign} {part}" for sign, part in zip(signs[1:], parts[1:], strict=True))
     return f"{'-' if signs[0] == '-' else ''}{parts[0]}{rest}"
 
 
 def _term_text(monomial: tuple[Atom, ...], factor: int) -> str:
+    """A term without its sign."""
     if not monomial:
-        return str(factor)
+        return str(abs(factor))
     alone = len(monomial) == 1 and factor == 1
     atoms = [_atom_text(atom, alone) for atom in monomial]
-    return "*".join([*([] if factor == 1 else [str(factor)]), *atoms])
+    return "*".join([*([] if abs(factor) == 1 else [str(abs(factor))]), *atoms])
 
 
 def _atom_text(atom: Atom, alone: bool) -> str:

@@ -45,7 +45,7 @@ from ..dsl.equations import (
     transform,
     walk,
 )
-from ..dsl.integers import ONE, ZERO, Atom, Element, Index, Integer, Symbol, is_nonnegative
+from ..dsl.integers import ONE, ZERO, Atom, Element, Index, Integer, Symbol, is_nonnegative, is_positive
 from ..dsl.names import capital_form, free_form, is_bundle, normal
 from .passes.simplify import simplify_operation
 from .printer import expression_text, integer_text
@@ -135,7 +135,7 @@ class _Writer:
         for operation in self.operations.values():
             for operand in operands(operation):
                 self.readers[operand] = self.readers.get(operand, 0) + 1
-        self.written_in_place = self._pieces_in_place()
+        self.written_in_place = self._pieces_in_place() | self._zeros_in_cases()
 
     def _symbols(self) -> list[Symbol]:
         atoms = {
@@ -186,6 +186,16 @@ class _Writer:
                     alone = self.readers[piece.source] == 1 and piece.source not in self.program.outputs
                     if isinstance(source, Equation) and alone:
                         found.add(piece.source)
+        return found
+
+    def _zeros_in_cases(self) -> set[str]:
+        """Tensors of one number that are only read as parts which are written as cases."""
+        found: set[str] = set()
+        for name, operation in self.operations.items():
+            if _is_number(operation) and name not in self.program.outputs:
+                readers = [other for other in self.operations.values() if name in operands(other)]
+                if readers and all(isinstance(other, Partial) and not _covers(other) for other in readers):
+                    found.add(name)
         return found
 
     # -- the whole --------------------------------------------------------------------------------
@@ -411,8 +421,7 @@ class _Writer:
 
     def _partial(self, name: str, operation: Partial) -> list[str]:
         """A statement for each part; cases if the language could not see that parts cover the tensor."""
-        count = sum((element_count(tuple(a.size for a in p.domain)) for p in operation.pieces), ZERO)
-        if count != element_count(operation.shape):
+        if not _covers(operation):
             return self._cases(name, operation)
         return [self._piece(self.names[name], piece, operation.dtype) for piece in operation.pieces]
 
@@ -452,7 +461,7 @@ class _Writer:
             read: Expression = Read(
                 piece.source, tuple(values.get(a.name, ZERO) for a in piece.domain), operation.dtype
             )
-            if isinstance(source, Equation) and isinstance(source.body, Literal) and source.combiner is None:
+            if isinstance(source, Equation) and _is_number(source):
                 read = source.body
             elif piece.source in self.written_in_place:
                 lines += self._statement(piece.source, source)
@@ -740,6 +749,19 @@ def _over(equation: Equation, axes: tuple[Axis, ...]) -> Equation:
     return replace(found, domain=axes, reduction=tuple(Axis(inner[a.name], a.size) for a in equation.reduction))
 
 
+def _covers(operation: Partial) -> bool:
+    """Whether numbers of elements say that the parts cover the tensor, and none of them may be empty."""
+    if not all(is_positive(axis.size) for piece in operation.pieces for axis in piece.domain):
+        return False
+    count = sum((element_count(tuple(axis.size for axis in piece.domain)) for piece in operation.pieces), ZERO)
+    return count == element_count(operation.shape)
+
+
+def _is_number(operation: Operation) -> bool:
+    """Whether all elements are one number."""
+    return isinstance(operation, Equation) and operation.combiner is None and isinstance(operation.body, Literal)
+
+
 def _certain_reads(expression: Expression) -> Iterator[Read]:
     """Reads that happen whatever the numbers are, those in cases and in subscripts left out."""
     if isinstance(expression, Read):
@@ -782,10 +804,11 @@ def _located(piece: Piece, axes: Sequence[Axis]) -> tuple[dict[str, Integer], li
         position = plain(axis.name) - target.substitute({Index(name): ZERO for name in target.indices()})
         if not target.indices():
             tests.append(_compare("eq", position, ZERO))
-        for name in target.indices():
-            step = target.coefficient(name) or ONE
+        steps = {name: target.coefficient(name) or ONE for name in target.indices()}
+        first = max(steps, key=lambda name: steps[name].constant or 0, default="")
+        for name, step in steps.items():
             digit = position // step
-            values[name] = digit if len(target.indices()) == 1 else digit % sizes[name]
+            values[name] = digit if name == first else digit % sizes[name]
             tests.append(_compare("le", ZERO, digit))
             tests.append(_compare("lt", values[name], sizes[name]))
             if step != ONE and len(target.indices()) == 1:

@@ -184,9 +184,11 @@ class _Sum:
         equation = part.equation
         sizes = {axis.name: axis.size for axis in equation.domain}
         for axis, lattice, subscript in zip(axes, part.lattices, part.target, strict=True):
-            for name in subscript.indices():
-                digit = (plain(axis.name) - lattice.start) // (subscript.coefficient(name) or ONE)
-                values[name] = digit if len(subscript.indices()) == 1 else digit % sizes[name]
+            steps = {name: subscript.coefficient(name) or ONE for name in subscript.indices()}
+            first = max(steps, key=lambda name: steps[name].constant or 0, default="")
+            for name, step in steps.items():
+                digit = (plain(axis.name) - lattice.start) // step
+                values[name] = digit if name == first else digit % sizes[name]
         if part.simple:
             body = substitute_indices(equation.body, values)
         else:

@@ -307,7 +307,8 @@ class _Solver:
         beyond = _least_multiple(offset + (size - 1) * stride - (self.size - 1), stride)
         if skipped is None or beyond is None:
             return list(self._class(name, self.subscript, self.branch))
-        count = size - skipped - beyond
+        end = (self.size - 1 - offset) // stride + 1 if beyond.terms else size
+        count = end - skipped
         if is_nonnegative(-count):
             return []
         axis = self._axis("", count)

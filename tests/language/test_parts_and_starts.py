@@ -39,3 +39,9 @@ def test_a_floor_is_within_its_axis_where_a_condition_says_so() -> None:
     expected = numpy.zeros((2, 10))
     expected[:, 1:9] = x[:, [(i - 1) // 2 for i in range(1, 9)]]
     numpy.testing.assert_allclose(values(text, {"x": x})["y"], expected)
+
+
+def test_a_remainder_is_within_its_axis() -> None:
+    x = numpy.arange(8.0).reshape(2, 2, 2)
+    text = "Given x[2, 2]\ny[b, i in 0..4] = x[b, i//2, i - 2*(i//2)]\n"
+    numpy.testing.assert_allclose(values(text, {"x": x})["y"], x.reshape(2, 4))
