@@ -25,7 +25,6 @@ import math
 import os
 import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -39,11 +38,11 @@ import openvino
 import torch
 from machine import describe_machine
 from peers import NETWORKS, Array, Network, channels_first, channels_last, program_weights
+from timing import timed
 
 import majuscule
 
 OURS = "Majuscule"
-PAUSE = 0.3  # seconds: idle threads of any side spin for a while and would hold a core that the next one needs
 WARM_UP = 3  # calls of a new side: the first ones allocate, and choose among kernels
 TRIALS = 5  # calls that settle which of OpenVINO's settings is the faster
 TOLERANCE = 1e-3  # of the largest score, between any two sides
@@ -200,18 +199,6 @@ def export(model: torch.nn.Sequential, images: Array, path: Path) -> Array:
             model, (torch.from_numpy(image),), path, dynamo=False, input_names=["image"], output_names=["scores"]
         )
     return image
-
-
-def timed(function: Callable[[], object], repeats: int) -> list[float]:
-    """The seconds of each call, after a rest and a call that warms up."""
-    time.sleep(PAUSE)
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return times
 
 
 def contests(name: str, options: Options) -> Iterator[Contest]:

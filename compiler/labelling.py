@@ -11,8 +11,9 @@ the table over the neighbours has a bearable size.
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,9 +63,11 @@ class Labelling:
             left.settle(name)
         eliminated: list[_Table] = []
         while left.sizes:
-            if min(left.sizes.values()) > self._largest:
+            name = left.easiest()
+            if left.sizes[name] > self._largest:
                 left.settle(max(left.sizes, key=left.sizes.__getitem__))
-            eliminated.append(left.eliminate(min(left.sizes, key=left.sizes.__getitem__)))
+                name = left.easiest()
+            eliminated.append(left.eliminate(name))
         labels: dict[str, int] = {}
         for table in reversed(eliminated):
             *others, name = table.nodes
@@ -80,7 +83,17 @@ class _Elimination:
         self._tables: dict[str, list[_Table]] = {name: [] for name in labels}
         for table in tables:
             self._add(table)
-        self.sizes = {name: self._size(name) for name in labels}
+        self.sizes: dict[str, int] = {}
+        self._queue: list[tuple[int, str]] = []  # sizes that were, and those that are
+        self._measure(labels)
+
+    def easiest(self) -> str:
+        """A node that it takes the smallest table to eliminate."""
+        while True:
+            size, name = self._queue[0]
+            if self.sizes.get(name) == size:
+                return name
+            heapq.heappop(self._queue)
 
     def eliminate(self, name: str) -> _Table:
         """Take a node out; gives its costs with those of its neighbours, its own axis last."""
@@ -90,7 +103,7 @@ class _Elimination:
             self._remove(table)
         del self.sizes[name]
         self._add(_Table(nodes[:-1], together.costs.min(axis=-1)))
-        self.sizes |= {node: self._size(node) for node in nodes[:-1]}
+        self._measure(nodes[:-1])
         return together
 
     def settle(self, name: str) -> None:
@@ -105,7 +118,7 @@ class _Elimination:
         forbidden = numpy.full(self._labels[name], math.inf)
         forbidden[label] = 0.0
         self._add(_Table((name,), forbidden))
-        self.sizes |= {node: self._size(node) for node in (name, *neighbours)}
+        self._measure((name, *neighbours))
 
     def _add(self, table: _Table) -> None:
         for node in table.nodes:
@@ -119,8 +132,12 @@ class _Elimination:
         found = dict.fromkeys(node for table in self._tables[name] for node in table.nodes)
         return tuple(node for node in found if node != name)
 
-    def _size(self, name: str) -> int:
-        return math.prod(self._labels[node] for node in (name, *self._neighbours(name)))
+    def _measure(self, names: Iterable[str]) -> None:
+        for name in names:
+            size = math.prod(self._labels[node] for node in (name, *self._neighbours(name)))
+            if self.sizes.get(name) != size:
+                self.sizes[name] = size
+                heapq.heappush(self._queue, (size, name))
 
     def _sum(self, tables: Sequence[_Table], nodes: tuple[str, ...]) -> Array:
         total = numpy.zeros([self._labels[node] for node in nodes])

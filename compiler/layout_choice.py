@@ -12,9 +12,13 @@ into the order of it afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 
-from ..dsl.equations import Equation, Partial, Piece, Recurrence, Shape, equation_reads
+import networkx
+
+from ..dsl.equations import Equation, Partial, Piece, Recurrence, Reshape, Shape, equation_reads, operands
 from ..dsl.integers import ONE
 from . import layout_costs
 from .dependence import data_free
@@ -22,7 +26,17 @@ from .graph import Graph
 from .groups import plan_groups
 from .labelling import Labelling
 from .layout_costs import Access, Kernel
-from .layouts import Order, as_declared, innermost, same_memory, with_innermost
+from .layouts import (
+    Blocks,
+    Order,
+    as_declared,
+    block_order,
+    blocks,
+    innermost,
+    order_of_blocks,
+    same_memory,
+    with_innermost,
+)
 
 _SHORTEST = 4
 """Elements of an axis from which on it may be moved to the innermost place."""
@@ -47,16 +61,24 @@ class Choice:
         self.results = {name: group.result for group in groups for name in group.members}
         self.inside = frozenset(name for name, result in self.results.items() if name != result)
         self.roots = frozenset(graph.resolve(root) for root in graph.roots)
+        self._blocks = self._reshapes()
         self._labels = self._candidates()
-        labels = self._problem().solve()
+        problem = self._problem()
+        labels = problem.solve()
+        if math.isinf(problem.cost(labels)):  # possible only beyond `LARGEST_TABLE`
+            labels = dict.fromkeys(labels, 0)
         self.storage = {name: found[labels[f"store {name}"]] for name, found in self._labels.items()}
         self.walks = {
             name: kernel.walks[labels[f"walk {name}"]] for name, kernel in self.kernels.items() if kernel.walks
         }
 
     def order_read(self, reader: str, name: str) -> Order:
-        """The order in which a kernel or a partial definition reads a tensor: the better one of its storage."""
-        if isinstance(operation := self.graph.operation(reader), Partial):
+        """The order in which a kernel, a partial definition or a reshape reads a tensor: the better of its storage."""
+        operation = self.graph.operation(reader)
+        if isinstance(operation, Reshape):
+            made = self.storage[reader][0]
+            return min(self.storage[name], key=lambda order: self._reshaping(reader, made, order))
+        if isinstance(operation, Partial):
             target = self.storage[reader][0]
             pieces = [piece for piece in operation.pieces if piece.source == name]
             return min(
@@ -68,32 +90,62 @@ class Choice:
         walk = self.walks.get(reader)
         return 0.0 if walk is None else self.kernels[reader].reading(walk, name, order)
 
-    def _storages(self, name: str, wanted: Sequence[int]) -> list[Storage]:
+    def _storages(self, name: str, orders: Sequence[Order]) -> list[Storage]:
         """Ways to store a tensor, that of its declaration first."""
         operation = self.graph.tensor(name)
-        declared = as_declared(operation.shape)
-        orders = [declared]
-        for axis in wanted:
-            order = with_innermost(operation.shape, axis)
-            if not any(same_memory(operation.shape, order, other) for other in orders):
-                orders.append(order)
-        movable = isinstance(operation, (Equation, Partial))
+        movable = isinstance(operation, (Equation, Partial)) or name in self._blocks
         found: list[Storage] = [(order,) for order in (orders if movable else orders[:1])]
         found += [(*first, other) for first in found for other in orders if other not in first]
         as_is = name in self.roots or not all(map(self._reads_any_order, self.graph.consumers(name)))
-        return [storage for storage in found if declared in storage or not as_is]
+        return [storage for storage in found if orders[0] in storage or not as_is]
 
     def _reads_any_order(self, name: str) -> bool:
-        return isinstance(self.graph.operation(name), (Equation, Partial)) and name not in self.fixed
+        movable = isinstance(self.graph.operation(name), (Equation, Partial)) or name in self._blocks
+        return movable and name not in self.fixed
 
     def _candidates(self) -> dict[str, list[Storage]]:
-        wanted = wanted_axes(self.graph, self.kernels)
+        free = [name for name in self.graph if name not in self.fixed and name not in self.inside]
+        names = [name for name in free if not isinstance(self.graph.operation(name), Recurrence)]
+        wanted = wanted_axes(self.graph, self.kernels, self._blocks)
+        orders = {name: _distinct_orders(self.graph.tensor(name).shape, wanted.get(name, ())) for name in names}
+        for name in (*self._blocks, *reversed(self._blocks)):
+            self._exchange_orders(name, orders)
+        return {name: self._storages(name, found) for name, found in orders.items()}
+
+    def _exchange_orders(self, name: str, orders: dict[str, list[Order]]) -> None:
+        """Orders of a reshape and of its source that the other may want, too."""
+        source = self._source(name)
+        sides = [(source, [one for one, _ in self._blocks[name]]), (name, [two for _, two in self._blocks[name]])]
+        for (here, own), (there, other) in (sides, sides[::-1]):
+            shape = self.graph.tensor(there).shape
+            for order in orders[here]:
+                positions = block_order(self.graph.tensor(here).shape, order, own)
+                if positions is not None:
+                    _add_order(orders[there], shape, order_of_blocks(shape, other, positions))
+
+    def _reshapes(self) -> dict[str, Blocks]:
+        """Reshapes that keep axes together which may be permuted as a whole."""
         found = {}
         for name in self.graph:
-            tensor = not isinstance(self.graph.operation(name), Recurrence)
-            if tensor and name not in self.fixed and name not in self.inside:
-                found[name] = self._storages(name, sorted(axis for other, axis in wanted if other == name))
+            operation = self.graph.operation(name)
+            if isinstance(operation, Reshape) and name not in self.fixed and operation.source not in self.fixed:
+                parts = blocks(self.graph.tensor(operation.source).shape, operation.shape)
+                if parts is not None:
+                    found[name] = parts
         return found
+
+    def _source(self, name: str) -> str:
+        operation = self.graph.operation(name)
+        assert isinstance(operation, Reshape)
+        return operation.source
+
+    def _reshaping(self, name: str, made: Order, read: Order) -> float:
+        """0 if a reshape is only another name for its source, in these orders; else it cannot be."""
+        if name not in self._blocks:
+            return 0.0 if read == as_declared(self.graph.tensor(self._source(name)).shape) else math.inf
+        own = block_order(self.graph.tensor(name).shape, made, [two for _, two in self._blocks[name]])
+        its = block_order(self.graph.tensor(self._source(name)).shape, read, [one for one, _ in self._blocks[name]])
+        return 0.0 if own is not None and own == its else math.inf
 
     def _problem(self) -> Labelling:
         problem = Labelling()
@@ -107,6 +159,10 @@ class Choice:
             if isinstance(operation := self.graph.operation(name), Partial):
                 for piece in operation.pieces:
                     self._add_piece(problem, name, piece)
+        for name in self._blocks:
+            source = self._source(name)
+            costs = [self._least(source, partial(self._reshaping, name, s[0])) for s in self._labels[name]]
+            problem.edge(f"store {name}", f"store {source}", costs)
         return problem
 
     def _add_kernel(self, problem: Labelling, name: str, kernel: Kernel) -> None:
@@ -114,20 +170,19 @@ class Choice:
         costs = [[kernel.storing(walk, storage[0]) for storage in self._labels[name]] for walk in kernel.walks]
         problem.edge(f"walk {name}", f"store {name}", costs)
         for tensor in dict.fromkeys(access.tensor for access in kernel.data):
-            costs = [
-                [min(kernel.reading(walk, tensor, order) for order in storage) for storage in self._labels[tensor]]
-                for walk in kernel.walks
-            ]
+            costs = [self._least(tensor, partial(kernel.reading, walk, tensor)) for walk in kernel.walks]
             problem.edge(f"walk {name}", f"store {tensor}", costs)
 
     def _add_piece(self, problem: Labelling, name: str, piece: Piece) -> None:
-        if piece.source not in self._labels:
-            return
-        costs = [
-            [min(self._moving(name, target[0], piece, order) for order in source) for target in self._labels[name]]
-            for source in self._labels[piece.source]
-        ]
-        problem.edge(f"store {piece.source}", f"store {name}", costs)
+        if piece.source in self._labels:
+            costs = [self._least(piece.source, partial(self._moving, name, s[0], piece)) for s in self._labels[name]]
+            problem.edge(f"store {name}", f"store {piece.source}", costs)
+
+    def _least(self, tensor: str, cost: Callable[[Order], float]) -> list[float]:
+        """For each way to store a tensor: the cost of reading it in the better order."""
+        storages = self._labels[tensor]
+        costs = {order: cost(order) for order in dict.fromkeys(order for storage in storages for order in storage)}
+        return [min(costs[order] for order in storage) for storage in storages]
 
     def _moving(self, name: str, target: Order, piece: Piece, source: Order) -> float:
         """What it costs to put a piece into a tensor that is stored in the order `target`."""
@@ -139,28 +194,37 @@ class Choice:
         return layout_costs.moving(layout_costs.count(own), contiguous, alone and computed)
 
 
-def wanted_axes(graph: Graph, kernels: Mapping[str, Kernel]) -> Axes:
+def _distinct_orders(shape: Shape, innermost_axes: Sequence[int]) -> list[Order]:
+    """The declared order, and those with one of these axes innermost."""
+    orders = [as_declared(shape)]
+    for axis in innermost_axes:
+        _add_order(orders, shape, with_innermost(shape, axis))
+    return orders
+
+
+def _add_order(orders: list[Order], shape: Shape, order: Order) -> None:
+    if not any(same_memory(shape, order, other) for other in orders):
+        orders.append(order)
+
+
+def wanted_axes(graph: Graph, kernels: Mapping[str, Kernel], reshapes: Mapping[str, Blocks]) -> dict[str, list[int]]:
     """Axes that may be worth having innermost: those along which sums of products walk, and what meets them."""
     free = data_free(graph)
-    meetings = [met for kernel in kernels.values() for met in _meetings(kernel)]
-    found: Axes = set()
+    seeds: Axes = set()
     for kernel in kernels.values():
         for name in _channels(kernel, free):
-            found |= {
-                (a.tensor, axis) for a in kernel.data for axis, s in enumerate(a.subscripts) if s.plain_index == name
-            }
-            found |= {(kernel.result, axis) for axis, index in enumerate(kernel.domain) if index == name}
-    for name in graph:
-        operation = graph.operation(name)
-        if isinstance(operation, Partial):
-            meetings += [met for piece in operation.pieces for met in _meetings_of_piece(name, piece)]
-    known = -1
-    while known != len(found):
-        known = len(found)
-        for met in meetings:
-            if found & met:
-                found |= met
-    return {(name, axis) for name, axis in found if (graph.tensor(name).shape[axis].constant or 0) >= _SHORTEST}
+            seeds |= _met(kernel, name)
+    neighbours: networkx.Graph[tuple[str, int]] = networkx.Graph()
+    neighbours.add_nodes_from(seeds)
+    for first, *others in filter(None, _meetings(graph, kernels, reshapes)):
+        neighbours.add_edges_from((first, other) for other in others)
+    found: dict[str, list[int]] = {}
+    for component in networkx.connected_components(neighbours):
+        if component & seeds:
+            for name, axis in sorted(component):
+                if (graph.tensor(name).shape[axis].constant or 0) >= _SHORTEST:
+                    found.setdefault(name, []).append(axis)
+    return {name: sorted(axes) for name, axes in found.items()}
 
 
 def _channels(kernel: Kernel, free: Collection[str]) -> Iterator[str]:
@@ -178,18 +242,27 @@ def _channels(kernel: Kernel, free: Collection[str]) -> Iterator[str]:
             yield name
 
 
-def _meetings(kernel: Kernel) -> Iterator[Axes]:
-    """For each index: the axes that it walks along alone."""
-    for name in (*kernel.domain, *kernel.reduction):
-        met = {(a.tensor, axis) for a in kernel.data for axis, s in enumerate(a.subscripts) if s.plain_index == name}
-        yield met | {(kernel.result, axis) for axis, index in enumerate(kernel.domain) if index == name}
+def _met(kernel: Kernel, index: str) -> Axes:
+    """The axes of data and result along which an index of a kernel walks alone."""
+    met = {(a.tensor, axis) for a in kernel.data for axis, s in enumerate(a.subscripts) if s.plain_index == index}
+    return met | {(kernel.result, axis) for axis, name in enumerate(kernel.domain) if name == index}
 
 
-def _meetings_of_piece(name: str, piece: Piece) -> Iterator[Axes]:
-    for axis, own in enumerate(piece.domain):
-        yield {(piece.source, axis)} | {
-            (name, position) for position, place in enumerate(piece.target) if place.coefficient(own.name) == ONE
-        }
+def _meetings(graph: Graph, kernels: Mapping[str, Kernel], reshapes: Mapping[str, Blocks]) -> Iterator[Axes]:
+    """Axes along which one index walks: what suits one of them suits the others."""
+    for kernel in kernels.values():
+        for name in (*kernel.domain, *kernel.reduction):
+            yield _met(kernel, name)
+    for name in graph:
+        if isinstance(operation := graph.operation(name), Partial):
+            for piece in operation.pieces:
+                for axis, own in enumerate(piece.domain):
+                    places = enumerate(piece.target)
+                    along = {(name, position) for position, place in places if place.coefficient(own.name) == ONE}
+                    yield along | {(piece.source, axis)}
+    for name, parts in reshapes.items():
+        for one, two in parts:
+            yield {(operand, one[-1]) for operand in operands(graph.operation(name))} | {(name, two[-1])}
 
 
 # -- weights -------------------------------------------------------------------------------------------

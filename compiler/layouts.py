@@ -17,8 +17,10 @@ from ..dsl.equations import (
     Operation,
     Partial,
     Read,
+    Reshape,
     Shape,
     Tensor,
+    element_count,
     transform,
 )
 from ..dsl.integers import ONE, Atom, Element, Integer
@@ -63,10 +65,56 @@ def in_order(items: Sequence[Item], order: Order) -> tuple[Item, ...]:
     return tuple(items[axis] for axis in order)
 
 
+Blocks = tuple[tuple[Order, Order], ...]
+"""Axes of a reshape's source and of its result that have the same elements, in their order."""
+
+
+def blocks(source: Shape, result: Shape) -> Blocks | None:
+    """How a reshape joins axes or takes them apart, axes of size 1 left out; None if that cannot be told."""
+    before = [axis for axis, size in enumerate(source) if size != ONE]
+    after = [axis for axis, size in enumerate(result) if size != ONE]
+    found: list[tuple[Order, Order]] = []
+    while before and after:
+        one, two = [before.pop(0)], [after.pop(0)]
+        while (left := _product(source, one)) != (right := _product(result, two)):
+            if left.constant is None or right.constant is None or not (before and after):
+                return None
+            if left.constant < right.constant:
+                one.append(before.pop(0))
+            else:
+                two.append(after.pop(0))
+        found.append((tuple(one), tuple(two)))
+    return None if before or after else tuple(found)
+
+
+def block_order(shape: Shape, order: Order, parts: Sequence[Order]) -> tuple[int, ...] | None:
+    """The order in which blocks of axes are stored; None if the order does not keep each of them together."""
+    left = tuple(axis for axis in order if shape[axis] != ONE)
+    found = []
+    while left:
+        position = next(position for position, part in enumerate(parts) if left[0] in part)
+        if left[: len(parts[position])] != parts[position]:
+            return None
+        found.append(position)
+        left = left[len(parts[position]) :]
+    return tuple(found)
+
+
+def order_of_blocks(shape: Shape, parts: Sequence[Order], positions: Sequence[int]) -> Order:
+    """The order of a tensor whose blocks of axes are stored in the order of these positions."""
+    single = tuple(axis for axis, size in enumerate(shape) if size == ONE)
+    return (*single, *(axis for position in positions for axis in parts[position]))
+
+
+def _product(shape: Shape, axes: Sequence[int]) -> Integer:
+    return element_count(in_order(shape, tuple(axes)))
+
+
 def relaid(operation: Operation, order: Order, sources: Mapping[str, Version]) -> Operation:
     """The operation with its result in the given order, reading `sources` for the tensors of these names.
 
-    Operations other than equations and partial definitions read and make tensors as declared.
+    A reshape reads its source in an order that has the same blocks (see there); operations other than
+    equations, partial definitions and reshapes read and make tensors as declared.
     """
     if isinstance(operation, Equation):
         moved = map_expressions(operation, lambda expression: _with_sources(expression, sources))
@@ -80,6 +128,8 @@ def relaid(operation: Operation, order: Order, sources: Mapping[str, Version]) -
                 replace(piece, source=source.name, domain=in_order(piece.domain, source.order), target=target)
             )
         return replace(operation, shape=in_order(operation.shape, order), pieces=tuple(pieces))
+    if isinstance(operation, Reshape):
+        operation = replace(operation, shape=in_order(operation.shape, order))
     return rename_operands(operation, {name: source.name for name, source in sources.items()})
 
 

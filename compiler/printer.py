@@ -32,7 +32,7 @@ from ..dsl.equations import (
     equation_reads,
     substitute_indices,
 )
-from ..dsl.integers import Integer
+from ..dsl.integers import Atom, Element, FloorDiv, Integer
 from .contraction import products
 from .graph import Graph
 from .rewriting import plain
@@ -77,7 +77,41 @@ def subscript_text(subscript: Integer) -> str:
         return not monomial, any(str(atom).isupper() for atom in monomial)
 
     order = sorted(range(len(subscript.terms)), key=place)
-    return str(Integer(tuple(subscript.terms[position] for position in order)))
+    return integer_text(Integer(tuple(subscript.terms[position] for position in order)))
+
+
+def integer_text(value: Integer) -> str:
+    """A whole number, its terms in their order but a positive one first: `8 - x`, `2*(x//3) + 1`."""
+    if not value.terms:
+        return "0"
+    first = next((k for k, (_, factor) in enumerate(value.terms) if factor > 0), 0)
+    terms = [value.terms[first], *value.terms[:first], *value.terms[first + 1 :]]
+    parts = [_term_text(monomial, factor) for monomial, factor in terms]
+    signs = ["-" if factor < 0 else "+" for _, factor in terms]
+    rest = "".join(f" {sign} {part}" for sign, part in zip(signs[1:], parts[1:], strict=True))
+    return f"{'-' if signs[0] == '-' else ''}{parts[0]}{rest}"
+
+
+def _term_text(monomial: tuple[Atom, ...], factor: int) -> str:
+    """A term without its sign."""
+    if not monomial:
+        return str(abs(factor))
+    alone = len(monomial) == 1 and factor == 1
+    atoms = [_atom_text(atom, alone) for atom in monomial]
+    return "*".join([*([] if abs(factor) == 1 else [str(abs(factor))]), *atoms])
+
+
+def _atom_text(atom: Atom, alone: bool) -> str:
+    """An index, a size, a read or a floor; a floor in a product stands in parentheses."""
+    if isinstance(atom, Element):
+        return _parts(atom.read)[0]
+    if not isinstance(atom, FloorDiv):
+        return str(atom)
+    numerator, denominator = integer_text(atom.numerator), integer_text(atom.denominator)
+    numerator = f"({numerator})" if len(atom.numerator.terms) > 1 else numerator
+    denominator = denominator if denominator.replace("_", "").isalnum() else f"({denominator})"
+    text = f"{numerator}//{denominator}"
+    return text if alone else f"({text})"
 
 
 def _statement(name: str, operation: Operation) -> str:
@@ -108,7 +142,7 @@ def _statement(name: str, operation: Operation) -> str:
 def _right(equation: Equation) -> str:
     if equation.combiner is None:
         return expression_text(equation.body)
-    capitals = _capitals(equation)
+    capitals = implicit_capitals(equation)
     if capitals is not None:
         return expression_text(substitute_indices(equation.body, {k: plain(v) for k, v in capitals.items()}))
     indices = ", ".join(map(str, equation.reduction))
@@ -116,7 +150,7 @@ def _right(equation: Equation) -> str:
     return f"{equation.combiner}[{indices}{guard}]({expression_text(equation.body)})"
 
 
-def _capitals(equation: Equation) -> Mapping[str, str] | None:
+def implicit_capitals(equation: Equation) -> Mapping[str, str] | None:
     """Capital names for the reduction indices, if an implicit sum means this sum."""
     terms = products(equation.body)
     if equation.combiner != "sum" or equation.guard is not None or len(terms) != 1 or not equation.reduction:
@@ -169,9 +203,7 @@ def _parts(node: Expression) -> tuple[str, int]:
     if isinstance(node, Literal):
         return _literal(node), _NEGATIVE if not isinstance(node.value, bool) and node.value < 0 else _ATOM
     if isinstance(node, Number):
-        terms = node.value.terms
-        level = _ADD if len(terms) > 1 else _MULTIPLY if terms and (terms[0][1] != 1 or len(terms[0][0]) > 1) else _ATOM
-        return str(node.value), _ATOM if node.value.constant is not None and node.value.constant >= 0 else level
+        return integer_text(node.value), _level(node.value)
     if isinstance(node, Read):
         subscripts = ", ".join(map(subscript_text, node.subscripts))
         return (f"{node.tensor}[{subscripts}]" if subscripts else node.tensor), _ATOM
@@ -187,6 +219,17 @@ def _parts(node: Expression) -> tuple[str, int]:
         return f"relu({expression_text(node.arguments[1])})", _ATOM
     name = node.dtype if node.operation == "cast" else node.operation
     return f"{name}({', '.join(expression_text(argument) for argument in node.arguments)})", _ATOM
+
+
+def _level(value: Integer) -> int:
+    """How tightly the text of a whole number binds."""
+    if len(value.terms) > 1:
+        return _ADD
+    if value.constant is not None:
+        return _ATOM if value.constant >= 0 else _NEGATIVE
+    monomial, factor = value.terms[0]
+    single = len(monomial) == 1 and not isinstance(monomial[0], FloorDiv)
+    return _ATOM if single and factor == 1 else _NEGATIVE if single and factor == -1 else _MULTIPLY
 
 
 def _infix(node: Apply) -> tuple[str, int]:
@@ -228,7 +271,7 @@ def _shape(shape: Shape) -> str:
 
 def _piece(name: str, piece: Piece) -> str:
     source = f"{piece.source}[{', '.join(axis.name for axis in piece.domain)}]"
-    return f"{name}[{', '.join(map(str, piece.target))}] = {source}"
+    return f"{name}[{', '.join(map(subscript_text, piece.target))}] = {source}"
 
 
 def _recurrence(name: str, loop: Recurrence) -> str:
@@ -238,7 +281,7 @@ def _recurrence(name: str, loop: Recurrence) -> str:
     for step in loop.steps:
         equation = step.equation
         target = [plain(axis.name) for axis in equation.domain] if step.target is None else list(step.target)
-        left = f"{step.name}[{', '.join(map(str, target))}]"
+        left = f"{step.name}[{', '.join(map(subscript_text, target))}]"
         lines.append(
             f"    {left} = {_right(equation)}{_ranges(equation.domain, equation)}"
             f"  # {equation.dtype}{_shape(equation.shape)}"

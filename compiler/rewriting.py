@@ -6,12 +6,14 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 
 from ..dsl.equations import (
+    INTEGERS,
     Apply,
     Axis,
     Carried,
     Carry,
     Equation,
     Expression,
+    Literal,
     Number,
     Operation,
     Partial,
@@ -19,12 +21,13 @@ from ..dsl.equations import (
     Recurrence,
     Reshape,
     Shape,
+    children,
     element_count,
     rename_reads,
     transform,
     walk,
 )
-from ..dsl.integers import ONE, ZERO, Index, Integer, Range, Symbol
+from ..dsl.integers import ONE, ZERO, Element, Index, Integer, Range, Symbol
 
 TRANSCENDENTAL = ("exp", "log", "sqrt", "tanh", "sigmoid", "erf", "sin", "cos", "pow", "div", "floordiv", "mod")
 """Operations that cost many times as much as an addition."""
@@ -133,3 +136,21 @@ def cost(expression: Expression) -> int:
 def plain(name: str) -> Integer:
     """The subscript that is an index alone."""
     return Integer.atom(Index(name))
+
+
+def conjuncts(condition: Expression) -> list[Expression]:
+    """The conditions that `and` joins."""
+    if isinstance(condition, Apply) and condition.operation == "and":
+        return [part for argument in children(condition) for part in conjuncts(argument)]
+    return [condition]
+
+
+def as_integer(expression: Expression) -> Integer | None:
+    """A whole number that may stand in a subscript."""
+    if isinstance(expression, Number) and expression.dtype in INTEGERS:
+        return expression.value
+    if isinstance(expression, Literal) and expression.dtype in INTEGERS:
+        return Integer.of(int(expression.value))
+    if isinstance(expression, Read) and expression.dtype in INTEGERS:
+        return Integer.atom(Element(expression))
+    return None

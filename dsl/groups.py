@@ -22,6 +22,7 @@ MAXIMUM_PARTS = 1_100
 def find_groups(statements: tuple[syntax.Statement, ...]) -> dict[int, list[int]]:
     """Last position of each group -> positions of all its statements."""
     defines: dict[str, list[int]] = {}
+    numbers = _numbers(statements)
     uses: dict[int, set[str]] = {}
     for position, statement in enumerate(statements):
         definition = as_definition(statement)
@@ -34,8 +35,8 @@ def find_groups(statements: tuple[syntax.Statement, ...]) -> dict[int, list[int]
         uses[position] = _names_read(definition[1].value)
     edges = {p: {q for name in names for q in defines.get(name, ())} for p, names in uses.items()}
     for name, positions in defines.items():
-        recursive = any(name in uses[p] for p in positions)
-        if len(positions) > 1 and (recursive or any(_is_partial(statements[p]) for p in positions)):
+        partial = len(positions) > 1 and any(_is_partial(statements[p], numbers) for p in positions)
+        if partial or (len(positions) > 1 and any(_reachable(p, edges) & set(positions) for p in positions)):
             for a, b in zip(positions, positions[1:] + positions[:1], strict=True):
                 edges[a].add(b)
     groups: dict[int, list[int]] = {}
@@ -59,13 +60,22 @@ def as_definition(statement: syntax.Statement) -> tuple[tuple[syntax.Binder, ...
     return None
 
 
-def _is_partial(statement: syntax.Statement) -> bool:
+def _numbers(statements: tuple[syntax.Statement, ...]) -> set[str]:
+    """Names that are defined without brackets, so that in brackets they are numbers."""
+    found = [definition for statement in statements if (definition := as_definition(statement)) is not None]
+    return {d.targets[0].name.name for _, d in found if d.targets[0].subscripts is None}
+
+
+def _is_partial(statement: syntax.Statement, numbers: set[str]) -> bool:
     """Whether a definition's brackets hold anything but single indices."""
     definition = as_definition(statement)
     assert definition is not None
     subscripts = definition[1].targets[0].subscripts or ()
     has_index = any(isinstance(n, syntax.Name) for n in syntax.walk(subscripts)) or len(subscripts) == 1
-    return has_index and any(not isinstance(n, (syntax.Name, syntax.Rest, syntax.SizeList)) for n in subscripts)
+    return has_index and any(
+        n.name in numbers if isinstance(n, syntax.Name) else not isinstance(n, (syntax.Rest, syntax.SizeList))
+        for n in subscripts
+    )
 
 
 def _names_read(value: syntax.RightSide) -> set[str]:

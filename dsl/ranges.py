@@ -379,10 +379,11 @@ class Ranges:
         lowest = found[0] if found is not None else None
         if lowest is not None and is_nonnegative(lowest):
             return
-        for guard in guards:
-            reduced = bounds(value - guard, box)
-            if reduced is not None and is_nonnegative(reduced[0]):
-                return
+        for smaller in (value, _multiplied_out(value), _remainders_out(value)):
+            for guard in (ZERO, *guards):
+                reduced = bounds(smaller - guard, box)
+                if reduced is not None and is_nonnegative(reduced[0]):
+                    return
         if lowest is not None and lowest.constant is None and not is_nonnegative(-lowest - 1):
             self.builder.require(lowest, f"{access.shown} is read {what} otherwise", access.place)
             return
@@ -504,6 +505,33 @@ def _outer_floor(expression: Integer, name: str) -> tuple[Integer, Integer]:
     if isinstance(atom, FloorDiv) and name in atom.numerator.indices() and name not in atom.denominator.indices():
         return atom.denominator, atom.numerator
     return Integer.of(1), expression
+
+
+def _multiplied_out(value: Integer) -> Integer:
+    """An expression without its floor that is negative where the given one is: `n - d` for `n//d - 1`."""
+    floors = [(monomial[0], factor) for monomial, factor in value.terms if len(monomial) == 1]
+    floors = [(atom, factor) for atom, factor in floors if isinstance(atom, FloorDiv) and atom.numerator.indices()]
+    if len(floors) != 1 or floors[0][1] not in (1, -1):
+        return value
+    floor, sign = floors[0]
+    assert isinstance(floor, FloorDiv)
+    rest = value - sign * Integer.atom(floor)
+    if sign == 1:
+        return floor.numerator + floor.denominator * rest
+    return floor.denominator * (rest + 1) - 1 - floor.numerator
+
+
+def _remainders_out(value: Integer) -> Integer:
+    """At most the expression, with `d*(n//d)` as n less its remainder: `x - 2*(x//2)` is at least 0."""
+    total = value
+    for monomial, factor in value.terms:
+        floor = monomial[0] if len(monomial) == 1 else None
+        if isinstance(floor, FloorDiv) and floor.denominator.constant and factor % floor.denominator.constant == 0:
+            divisor = floor.denominator.constant
+            times = factor // divisor
+            bound = times * (floor.numerator if times < 0 else floor.numerator - (divisor - 1))
+            total = total - factor * Integer.atom(floor) + bound
+    return total
 
 
 def _narrow(box: dict[str, Range], guards: Iterable[Integer]) -> dict[str, Range]:

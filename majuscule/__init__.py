@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import check, compile, compile_program, load
+    from .api import check, compile, compile_program, gradient, load
     from .dsl.diagnostics import SourceErrors
     from .runtime.errors import ModuleError
     from .runtime.module import Module, Outputs
@@ -33,6 +33,7 @@ __all__ = [
     "check",
     "compile",
     "compile_program",
+    "gradient",
     "load",
 ]
 
@@ -45,6 +46,7 @@ _HOMES = {
     "check": ".api",
     "compile": ".api",
     "compile_program": ".api",
+    "gradient": ".api",
     "load": ".api",
 }
 

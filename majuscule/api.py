@@ -1,4 +1,4 @@
-"""The functions of `import majuscule`: check, compile, load.
+"""The functions of `import majuscule`: check, compile, differentiate, load.
 
 Each imports what it needs when it is called, so that a program which only loads and runs
 a module never loads the compiler.
@@ -7,7 +7,7 @@ a module never loads the compiler.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +15,7 @@ from .runtime.module import Module
 
 if TYPE_CHECKING:
     from .compiler.codegen.winograd import Forced
+    from .compiler.gradients import Gradients
     from .dsl import CheckResult
     from .dsl.equations import Program
     from .runtime.weights import WeightsSource
@@ -110,6 +111,34 @@ def compile_program(
     else:
         values = read_weights(weights, wanted)
     return Module(Artifact(manifest, compiled.library, values, compiled.constants, dict(sources or {})), threads)
+
+
+def gradient(
+    source: str | os.PathLike[str],
+    *,
+    of: str | Sequence[str] | None = None,
+    with_respect_to: str | Sequence[str] | None = None,
+    mode: Mode = "training",
+) -> Gradients:
+    """Differentiate a program: the gradient is a program, too, which `compile_program` compiles.
+
+    `source` is a path, or the text of a program (recognised by its line breaks).  `of` are losses
+    or tensors, by default all losses of the program or else its outputs; `with_respect_to` are
+    tensors, by default all trained parameters or else all inputs.  The result says, in `tensors`,
+    which outputs of its `program` are the gradients.  For a tensor L that is no single number
+    the program has another input d_L (see `cotangents`), with which L is multiplied and summed.
+
+    Raises `SourceErrors` with every mistake in the program, `NoGradient` (a ValueError) for
+    tensors that do not exist or are no floats.
+    """
+    from .compiler.gradients import gradients
+
+    program = check(source, mode=mode).require()
+    return gradients(
+        program,
+        [of] if isinstance(of, str) else of,
+        [with_respect_to] if isinstance(with_respect_to, str) else with_respect_to,
+    )
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Module:

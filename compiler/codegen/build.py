@@ -8,6 +8,7 @@ C compiler links them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...dsl.equations import Parameter, Program, Recurrence, State
@@ -18,6 +19,7 @@ from .cache import Cache, fingerprint
 from .in_place import overwritten
 from .kernel import canonical
 from .linking import link
+from .load_order import order_of_loading
 from .machine_code import make_module
 from .memory import Lifetime, plan_memory
 from .objects import KernelSource, RandomSource, Source, compile_sources, object_code
@@ -34,7 +36,7 @@ def build(
     graph: Graph, target: Target, road: Forced | None, cache: Cache | None
 ) -> tuple[bytes, dict[str, Any], tuple[Note, ...]]:
     """The library, the manifest and what is to be told of each kernel."""
-    plan = make_plan(graph, target, road=road)
+    plan = _plan(graph, target, road)
     kernels = _Kernels(plan, target)
     objects = compile_sources(kernels.sources, target, cache)
     kernels.link({name: found.checks for name, found in objects.items()})
@@ -45,7 +47,7 @@ def build(
 
 def lowered(graph: Graph, target: Target, road: Forced | None) -> tuple[Any, ...]:
     """The kernels and, last, the main function in TensorIR."""
-    plan = make_plan(graph, target, road=road)
+    plan = _plan(graph, target, road)
     kernels = _Kernels(plan, target)
     functions = {name: source.lower() for name, source in kernels.sources.items()}
     kernels.link({name: checks for name, (_, checks) in functions.items()})
@@ -54,8 +56,13 @@ def lowered(graph: Graph, target: Target, road: Forced | None) -> tuple[Any, ...
 
 def planned(graph: Graph, target: Target, road: Forced | None) -> dict[str, Any]:
     """What the manifest tells of tensors and memory; no kernel is compiled for it."""
-    plan = make_plan(graph, target, road=road)
+    plan = _plan(graph, target, road)
     return _tensors(graph, plan, _Kernels(plan, target), target)
+
+
+def _plan(graph: Graph, target: Target, road: Forced | None) -> Plan:
+    plan = make_plan(graph, target, road=road)
+    return replace(plan, prepare=order_of_loading(plan))
 
 
 def _main_module(graph: Graph, plan: Plan, kernels: _Kernels, target: Target) -> Any:

@@ -49,6 +49,8 @@ def _reads_as_it_writes(kernel: Kernel, tensors: Collection[str]) -> bool:
 
 def _writes_once(kernel: Kernel, road: Road) -> bool:
     """Whether no element of the output is computed more than once."""
+    if road.name == "scatter":
+        return False  # every element is set to 0 first
     if not all(isinstance(atom, Index | Symbol) for atom in kernel.offset.atoms()):
         return False  # the last panel of weights may reach back over outputs of the one before
     if isinstance(kernel.algorithm, Winograd):

@@ -12,6 +12,8 @@ from ...dsl.integers import Integer, is_nonnegative
 from .expressions import Lowering
 from .kernel import Kernel
 from .nest import Nest
+from .roads.scatter import scattered
+from .scatter_nest import ScatterNest
 from .schedule import Road, Schedule
 from .statements import Block, array_at, integer, pointer
 from .storage import memory_dtype
@@ -45,6 +47,10 @@ def lower(kernel: Kernel, road: Road, name: str) -> tuple[PrimFunc, list[str]]:
         WinogradNest(kernel, kernel.algorithm, lowering, output, scratch).emit(body)
     elif isinstance(kernel.algorithm, WeightTransform):
         WeightNest(kernel, kernel.algorithm, lowering, output).emit(body)
+    elif road.name == "scatter":
+        found = scattered(kernel)
+        assert found is not None
+        ScatterNest(kernel, found, road.variants[0][1], lowering, output).emit(body)
     else:
         _variants(kernel, road.variants, lowering, output, body)
     parameters = [*parameters, result, *([] if scratch is None else [memory]), *sizes.values(), *outer.values(), flags]

@@ -128,7 +128,7 @@ class _Sum:
 
     def _folded(self, part: Part) -> Operation:
         """A part that is whole: its own equation, reshaped if axes of the tensor are several of it."""
-        if len(part.equation.domain) == len(self.shape):
+        if tuple(t.plain_index for t in part.target) == tuple(axis.name for axis in part.equation.domain):
             return part.equation
         return Reshape(self.make(f"{self.name}.unfused", part.equation), self.shape, self.dtype)
 
@@ -184,9 +184,11 @@ class _Sum:
         equation = part.equation
         sizes = {axis.name: axis.size for axis in equation.domain}
         for axis, lattice, subscript in zip(axes, part.lattices, part.target, strict=True):
-            for name in subscript.indices():
-                digit = (plain(axis.name) - lattice.start) // (subscript.coefficient(name) or ONE)
-                values[name] = digit if len(subscript.indices()) == 1 else digit % sizes[name]
+            steps = {name: subscript.coefficient(name) or ONE for name in subscript.indices()}
+            first = max(steps, key=lambda name: steps[name].constant or 0, default="")
+            for name, step in steps.items():
+                digit = (plain(axis.name) - lattice.start) // step
+                values[name] = digit if name == first else digit % sizes[name]
         if part.simple:
             body = substitute_indices(equation.body, values)
         else:

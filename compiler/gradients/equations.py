@@ -21,11 +21,11 @@ from ...dsl.equations import (
     substitute_indices,
 )
 from ...dsl.integers import ZERO, Integer, Range
-from ..rewriting import plain
+from ..rewriting import conjuncts, plain
 from ..scalar_identities import is_literal
 from .contributions import Make, both
 from .gathering import accumulator_of
-from .inversion import Spread, conjuncts
+from .inversion import Spread
 from .scalar import Pullback, cast, compare, mul, real
 
 
@@ -54,12 +54,12 @@ def spreads(
     axes = (*equation.domain, *equation.reduction)
     found: list[tuple[str, Spread]] = []
     for read, value in Pullback(wanted, equation.body, stored).adjoints(up).items():
-        more, value = _peeled(value)
+        more, value = peeled(value)
         found.append((read.tensor, Spread(axes, value, read.subscripts, (*conditions, *more), outer or {})))
     return found
 
 
-def _peeled(value: Expression) -> tuple[tuple[Expression, ...], Expression]:
+def peeled(value: Expression) -> tuple[tuple[Expression, ...], Expression]:
     """The conditions outside of which a value is 0, and what it is where they hold."""
     conditions: list[Expression] = []
     while isinstance(value, Apply) and value.operation == "select":

@@ -33,11 +33,14 @@ from .inversion import Gathered, Spread, invert
 from .scalar import mul, real
 
 
-def gather(spread: Spread, shape: Shape, dtype: str, hint: str, make: Make) -> list[Part]:
-    """The parts of the adjoint of a tensor of this shape; helpers are called like `hint`."""
+def gather(spread: Spread, shape: Shape, dtype: str, hint: str, make: Make, axes: Sequence[str] = ()) -> list[Part]:
+    """The parts of the adjoint of a tensor of this shape; helpers are called like `hint`.
+
+    `axes` are names for its indices where the spread has none for them.
+    """
     found = [part for part in invert(spread, shape) if not _empty(part)]
     margins = _margins(spread, found)
-    return [_Turned(spread, part, dtype, hint, make, margins).part() for part in found]
+    return [_Turned(spread, part, dtype, hint, make, margins, axes).part() for part in found]
 
 
 def gather_at_once(spread: Spread, shape: Shape, dtype: str) -> Equation | None:
@@ -82,7 +85,8 @@ def _margins(spread: Spread, parts: Sequence[Gathered]) -> _Margins | None:
     inside = tuple(factor for factor in terms[0] if indices_of(factor) & beyond)
     others = [factor for factor in terms[0] if not indices_of(factor) & beyond and reads(factor)]
     used = set().union(*map(indices_of, inside)) & {axis.name for axis in spread.axes}
-    if not inside or not others or any(indices_of(condition) & beyond for condition in spread.conditions):
+    tested = any(reads(condition) and indices_of(condition) & beyond for condition in spread.conditions)
+    if not inside or not others or tested:
         return None
     around = {}
     for name in beyond:
@@ -141,6 +145,7 @@ class _Turned:
     hint: str
     make: Make
     margins: _Margins | None
+    axes: Sequence[str] = ()
 
     def part(self) -> Part:
         """The part with indices called as in the equation that was turned."""
@@ -169,10 +174,15 @@ class _Turned:
             holders = [old for old, value in found.values.items() if value.plain_index == axis.name]
             holders += [old for old in found.solved if axis.name in found.values[old].indices()]
             holders += [old for old, value in found.values.items() if axis.name in value.indices()]
-            names[axis.name] = _new_index(holders[0] if holders else "p", taken)
+            names[axis.name] = _new_index(holders[0] if holders else self._axis_name(axis.name), taken)
         for axis in found.reduction:
             names[axis.name] = _new_index(axis.name.rstrip("/%"), taken)
         return names
+
+    def _axis_name(self, index: str) -> str:
+        """A name for an index `k!` of axis k that stands for no index of the spread."""
+        position = int(index.rstrip("!").split(".")[0])
+        return self.axes[position] if position < len(self.axes) else "p"
 
     def _guarded(
         self, domain: tuple[Axis, ...], reduction: tuple[Axis, ...], body: Expression, conditions: Sequence[Expression]

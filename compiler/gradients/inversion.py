@@ -20,15 +20,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...dsl.equations import (
-    INTEGERS,
     Apply,
     Axis,
     Expression,
     Literal,
     Number,
-    Read,
     Shape,
-    children,
     substitute_indices,
 )
 from ...dsl.integers import (
@@ -46,7 +43,7 @@ from ...dsl.integers import (
     is_nonnegative,
     is_positive,
 )
-from ..rewriting import plain
+from ..rewriting import as_integer, conjuncts, plain
 from ..scalar_identities import simplify_expression, simplify_integer
 
 TYPICAL = 64
@@ -107,6 +104,8 @@ def invert(spread: Spread, shape: Shape, *, split: bool = True) -> list[Gathered
     axes = {axis.name: axis.size for axis in spread.axes}
     ranges = {**spread.outer, **{name: (ZERO, size) for name, size in axes.items()}}
     start = _Branch(axes, {name: plain(name) for name in axes}, ranges)
+    for name in [name for name, size in axes.items() if size == ONE]:
+        start = start.put(name, ZERO)
     branches = [start]
     for position, (subscript, size) in enumerate(zip(spread.subscripts, shape, strict=True)):
         branches = [
@@ -189,6 +188,9 @@ class _Solver:
 
     def _settled(self) -> _Branch:
         """A subscript that other axes, or nothing, determine."""
+        if self.size == ONE and self.subscript == ZERO:
+            axis = self._axis("", ONE)
+            return self.branch.covering([axis], plain(axis.name), self._whole(ZERO, 1))
         gathers = any(isinstance(atom, Element) for atom in self.subscript.atoms())
         if gathers or self.subscript.indices() & self._bound() or not self.split:
             return self._compared()
@@ -305,7 +307,8 @@ class _Solver:
         beyond = _least_multiple(offset + (size - 1) * stride - (self.size - 1), stride)
         if skipped is None or beyond is None:
             return list(self._class(name, self.subscript, self.branch))
-        count = size - skipped - beyond
+        end = (self.size - 1 - offset) // stride + 1 if beyond.terms else size
+        count = end - skipped
         if is_nonnegative(-count):
             return []
         axis = self._axis("", count)
@@ -509,24 +512,6 @@ def _solution(condition: Expression, branch: _Branch) -> tuple[Expression, str, 
         if step is not None and step.constant in (1, -1):
             rest = difference.substitute({Index(name): ZERO})
             return condition, name, -rest if step.constant == 1 else rest
-    return None
-
-
-def conjuncts(condition: Expression) -> list[Expression]:
-    """The conditions that `and` joins."""
-    if isinstance(condition, Apply) and condition.operation == "and":
-        return [part for argument in children(condition) for part in conjuncts(argument)]
-    return [condition]
-
-
-def as_integer(expression: Expression) -> Integer | None:
-    """A whole number that may stand in a subscript."""
-    if isinstance(expression, Number) and expression.dtype in INTEGERS:
-        return expression.value
-    if isinstance(expression, Literal) and expression.dtype in INTEGERS:
-        return Integer.of(int(expression.value))
-    if isinstance(expression, Read) and expression.dtype in INTEGERS:
-        return Integer.atom(Element(expression))
     return None
 
 

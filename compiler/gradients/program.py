@@ -21,12 +21,14 @@ class Gradients:
 
     `tensors` maps each tensor to the one that holds its gradient.  `cotangents` maps each
     result that is no single number to the input by which it is multiplied, element by element,
-    before everything is summed.
+    before everything is summed.  `adjoints` maps every tensor that holds an adjoint to the one
+    of which it is the adjoint.
     """
 
     program: Program
     tensors: Mapping[str, str]
     cotangents: Mapping[str, str]
+    adjoints: Mapping[str, str]
 
 
 def gradients(
@@ -61,7 +63,8 @@ def gradients(
         inputs=(*program.inputs, *inputs),
         outputs=tuple(outputs),
     )
-    return Gradients(derived, names, cotangents)
+    adjoints = {f"d_{name}": name for name in program.operations if f"d_{name}" in {**inputs, **made}}
+    return Gradients(derived, names, cotangents, adjoints)
 
 
 def only(found: Gradients) -> Program:
@@ -78,6 +81,7 @@ def restricted(program: Program, outputs: tuple[str, ...]) -> Program:
         if name not in needed:
             needed.add(name)
             waiting += operands(program.operations[name])
+    needed |= _measured(program, needed)
     operations = {name: operation for name, operation in program.operations.items() if name in needed}
     return replace(
         program,
@@ -89,6 +93,19 @@ def restricted(program: Program, outputs: tuple[str, ...]) -> Program:
         losses={},
         metrics=(),
     )
+
+
+def _measured(program: Program, needed: set[str]) -> set[str]:
+    """Inputs that must stay because a size of what is needed is known from them only."""
+    shapes = [operation.shape for n in needed if not isinstance(operation := program.operations[n], Recurrence)]
+    open_sizes = {atom for shape in shapes for size in shape for atom in size.atoms()}
+    kept: set[str] = set()
+    for name in sorted(program.inputs, key=lambda name: name not in needed):
+        found = open_sizes & {size.single_atom for size in program.tensor(name).shape}
+        if found:
+            kept.add(name)
+            open_sizes -= found
+    return kept
 
 
 def _is_batched(program: Program, name: str) -> bool:

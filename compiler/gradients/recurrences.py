@@ -38,7 +38,7 @@ from ...dsl.integers import ZERO, Index, Integer, is_nonnegative, is_positive
 from ..rewriting import map_expressions, new_name, plain
 from .contributions import both, whole
 from .equations import is_wanted_in, spreads
-from .gathering import gather, gather_at_once
+from .gathering import gather_at_once
 from .inversion import Spread
 from .reverse import Reverse
 from .scalar import add, real
@@ -341,11 +341,8 @@ class _Backwards:
         for site in self.sites:
             if site.tensor in inner:
                 continue
-            operation = reverse.operations[site.tensor]
-            assert not isinstance(operation, Recurrence)
             spread = replace(site.spread, value=rename_reads(site.spread.value, held))
-            for part in gather(spread, operation.shape, operation.dtype, f"d_{self.name}", reverse.make):
-                reverse.add_part(site.tensor, part)
+            reverse.add_spread(self.name, site.tensor, spread)
 
     def _start(self, carried: Carried, piece: Piece, held: dict[str, str]) -> None:
         """Add to the adjoint of what a carried tensor starts from."""

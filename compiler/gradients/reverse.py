@@ -10,7 +10,7 @@ forward operations are shared, never copied.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...dsl.equations import (
     FLOATS,
@@ -25,14 +25,18 @@ from ...dsl.equations import (
     Recurrence,
     Reshape,
     operands,
+    reads,
+    substitute_indices,
 )
-from ...dsl.integers import Integer
+from ...dsl.integers import Element, Integer
 from ..passes.simplify import simplify_operation
 from ..rewriting import is_identity, new_name, plain
 from .contributions import Part, total, whole
-from .equations import is_wanted_in, spreads
+from .equations import is_wanted_in, peeled, spreads
 from .gathering import gather
+from .inversion import Spread
 from .scalar import real
+from .taken_off import is_taken_off
 
 
 def differentiate(
@@ -63,16 +67,22 @@ class Reverse:
 
     def run(self, seeds: Mapping[str, Expression]) -> tuple[dict[str, Operation], dict[str, str]]:
         """All adjoints that are needed for the wanted ones."""
-        self._find_active()
+        self._find_active(seeds)
         for name, seed in seeds.items():
             self.add_part(name, whole(Equation(self.axes(name), seed, seed.dtype)))
         for name in reversed(list(self.operations)):
             self._visit(name)
         return self.made, {name: self._stored(name) for name in self.wanted}
 
-    def _find_active(self) -> None:
-        """Tensors that depend on a wanted one by way of floats."""
+    def _find_active(self, results: Iterable[str]) -> None:
+        """Tensors that depend on a wanted one by way of floats, and are not taken off again."""
+        readers: dict[str, list[str]] = {name: [name] for name in results}
         for name, operation in self.operations.items():
+            for operand in operands(operation):
+                readers.setdefault(operand, []).append(name)
+        for name, operation in self.operations.items():
+            if name not in self.wanted and is_taken_off(name, self.operations, readers):
+                continue
             depends = any(operand in self.active for operand in operands(operation))
             is_float = isinstance(operation, Recurrence) or operation.dtype in FLOATS
             if name in self.wanted or (depends and is_float):
@@ -182,10 +192,35 @@ class Reverse:
         """Add to the adjoints of what an equation reads."""
         wanted = is_wanted_in(self.active.__contains__)
         for tensor, found in spreads(name, equation, upstream, wanted, self.make, known):
-            operation = self.operations[tensor]
-            assert not isinstance(operation, Recurrence)
-            for part in gather(found, operation.shape, operation.dtype, f"d_{name}", self.make):
-                self.add_part(tensor, part)
+            self.add_spread(name, tensor, found)
+
+    def add_spread(self, name: str, tensor: str, spread: Spread) -> None:
+        """Add to the adjoint of a tensor what the operation `name` spreads over it."""
+        source = self._through(tensor, spread)
+        while source is not None:
+            tensor, spread = source
+            source = self._through(tensor, spread)
+        operation = self.operations[tensor]
+        assert not isinstance(operation, Recurrence)
+        axes = [axis.name for axis in self.stored_axes(tensor)]
+        for part in gather(spread, operation.shape, operation.dtype, f"d_{name}", self.make, axes):
+            self.add_part(tensor, part)
+
+    def _through(self, tensor: str, spread: Spread) -> tuple[str, Spread] | None:
+        """The same spread over what a padding, a slice or a copy reads, so that only what exists gets an adjoint."""
+        operation = self.operations[tensor]
+        if tensor in self.wanted or not isinstance(operation, Equation) or operation.combiner is not None:
+            return None
+        conditions, value = peeled(operation.body)
+        if not isinstance(value, Read) or value.tensor not in self.active or value.dtype != operation.dtype:
+            return None
+        if any(map(reads, conditions)) or any(isinstance(a, Element) for s in value.subscripts for a in s.atoms()):
+            return None
+        places = {axis.name: place for axis, place in zip(operation.domain, spread.subscripts, strict=True)}
+        found = substitute_indices(value, places)
+        assert isinstance(found, Read)
+        more = tuple(substitute_indices(condition, places) for condition in conditions)
+        return value.tensor, replace(spread, subscripts=found.subscripts, conditions=(*spread.conditions, *more))
 
     def _piece(self, name: str, piece: Piece, dtype: str) -> None:
         if piece.source in self.active:

@@ -75,7 +75,9 @@ def real(value: float, dtype: str) -> Literal:
 
 
 def mul(a: Expression, b: Expression) -> Expression:
-    """The product, without factors 1."""
+    """The product, without factors 1; numbers in front are multiplied, so that the derivative of x²/2 is x."""
+    if isinstance(a, Literal) and isinstance(b, Apply) and b.operation == "mul" and isinstance(b.arguments[0], Literal):
+        return mul(real(float(a.value) * float(b.arguments[0].value), b.dtype), b.arguments[1])
     if is_literal(a, 1) or is_literal(b, 1):
         return b if is_literal(a, 1) else a
     return Apply("mul", (a, b), b.dtype)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ...dsl.equations import Equation, Operation, Partial, Recurrence, operands
+from ...dsl.equations import Equation, Operation, Partial, Recurrence, Reshape, operands
 from ..dependence import data_free, weight_only
 from ..graph import Graph, Note
 from ..layout_choice import Choice, ranks, weight_orders
@@ -91,7 +91,7 @@ class _Rewriting:
         """The order in which an operation reads a tensor."""
         if name in self.choice.inside:
             return self.made[name]
-        if not isinstance(self.source.operation(reader), (Equation, Partial)):
+        if not isinstance(self.source.operation(reader), (Equation, Partial, Reshape)):
             return as_declared(self.source.tensor(name).shape)
         if name not in self.choice.fixed:
             return self.choice.order_read(self._kernel_of(reader), name)

@@ -183,7 +183,7 @@ def is_direct(expression: Expression) -> bool:
     """Whether a sum of products can read through the expression at full speed.
 
     Not through a padding, which would be a test in its inner loop, nor through a floor or
-    a gather, which would make its reads jump.
+    a gather, which would make its reads jump, nor backwards, which hides a window.
     """
     for node in walk(expression):
         if isinstance(node, Apply) and node.operation == "select" and any(map(reads, node.arguments[1:])):
@@ -191,6 +191,8 @@ def is_direct(expression: Expression) -> bool:
         if isinstance(node, Read):
             atoms = {atom for subscript in node.subscripts for atom in subscript.atoms()}
             if any(isinstance(atom, (FloorDiv, Element)) for atom in atoms):
+                return False
+            if any(factor < 0 for subscript in node.subscripts for monomial, factor in subscript.terms if monomial):
                 return False
     return True
 

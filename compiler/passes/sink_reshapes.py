@@ -39,6 +39,8 @@ def sink_reshapes(graph: Graph) -> Graph:
             reshape = operations[read.tensor]
             if not isinstance(reshape, Reshape) or not _alone(graph, name, read, reshape):
                 continue
+            if reshape.shape != equation.shape:  # only a part of it is read
+                continue
             source = operations[reshape.source]
             parts = _joined(source.shape, reshape.shape) if isinstance(source, Equation) else None
             same = [found for found in equation_reads(equation) if found.tensor == read.tensor]

@@ -15,7 +15,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import benching, checking, compiling, dumping, formatting, inspecting, pictures, profiling, running, verifying
+from . import (
+    benching,
+    checking,
+    compiling,
+    differentiating,
+    dumping,
+    formatting,
+    inspecting,
+    pictures,
+    profiling,
+    running,
+    verifying,
+)
 from .failures import report_failure
 
 
@@ -71,6 +83,7 @@ app.command("fmt")(formatting.fmt)
 app.command("summary")(inspecting.summary)
 app.command("explain")(inspecting.explain)
 app.command("graph")(pictures.graph)
+app.command("grad")(differentiating.grad)
 app.command("dump")(dumping.dump)
 app.command("compile")(compiling.compile)
 app.command("run")(running.run)

@@ -55,7 +55,9 @@ def test_check_finds_mistakes_that_only_training_has(maj: Maj, tmp_path: Path) -
     assert maj("check", "--mode", "sleeping", "t.maj").exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["check", "fmt", "summary", "explain", "dump", "compile", "verify", "graph", "run"])
+@pytest.mark.parametrize(
+    "command", ["check", "fmt", "summary", "explain", "grad", "dump", "compile", "verify", "graph", "run"]
+)
 def test_files_that_cannot_be_read_are_named(command: str, maj: Maj, tmp_path: Path) -> None:
     (tmp_path / "folder.maj").mkdir()
     (tmp_path / "latin.maj").write_bytes("# caf\xe9\n".encode("latin-1"))

@@ -51,7 +51,14 @@ def test_help_and_check_import_nothing_heavy(arguments: list[str], small: str, t
 
 
 @pytest.mark.parametrize(
-    "arguments", [["summary", "small.maj"], ["explain", "small.maj"], ["dump", "small.maj"], ["fmt", "small.maj"]]
+    "arguments",
+    [
+        ["summary", "small.maj"],
+        ["explain", "small.maj"],
+        ["dump", "small.maj"],
+        ["fmt", "small.maj"],
+        ["grad", "small.maj"],
+    ],
 )
 def test_only_commands_that_compile_or_run_import_tvm(arguments: list[str], small: str, tmp_path: Path) -> None:
     loaded = modules_after(*arguments, cwd=tmp_path)

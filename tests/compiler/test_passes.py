@@ -612,6 +612,7 @@ def test_element_wise_equations_go_before_a_reshape_that_joins_axes() -> None:
         {"out": equation("b<B, c<6", mul(read("r", "b, c"), read("r", "b, 5 - c")))},
         {"out": equation("b<B, c<6", read("r", "b, c")), "s": equation("b<B", read("r", "b, k"), "k<6")},
         {"out": equation("b<B", read("r", "b, k"), "k<6")},
+        {"out": equation("b<B, c<5", apply("exp", read("r", "b, c")))},
         {"r": Reshape("y", integers("2, B, 3"), "float32"), "out": equation("g<2, b<B, j<3", read("r", "g, b, j"))},
     ],
 )

@@ -51,6 +51,9 @@ A, B, C = (read(name, "i") for name in "abc")
          "a[i] < b[i] or a[i] <= b[i] and b[i] != c[i]"),
         (read("s"), "s"),
         (read("L", "x//2, 3*x - 1"), "L[x//2, 3*x - 1]"),
+        (read("L", "-x + 8, -((1 - x)//2)"), "L[8 - x, -((1 - x)//2)]"),
+        (number("2*((x + 1)//3) - x"), "2*((x + 1)//3) - x"),
+        (mul(A, number("x//2", "float32")), "a[i] * (x//2)"),
     ],
 )  # fmt: skip
 def test_expressions_have_the_parentheses_they_need(expression: Expression, expected: str) -> None:

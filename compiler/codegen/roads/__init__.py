@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..kernel import Kernel
 from ..schedule import Road
 from ..target import Target
-from . import contraction, elementwise, reduction, winograd
+from . import contraction, elementwise, reduction, scatter, winograd
 
 
 def choose(kernel: Kernel, target: Target) -> Road:
@@ -17,5 +17,5 @@ def choose(kernel: Kernel, target: Target) -> Road:
         return winograd.road(kernel)
     if kernel.combiner is None:
         return Road("elementwise", ((None, elementwise.schedule(kernel, target)),))
-    found = contraction.road(kernel, target)
+    found = scatter.road(kernel, target) or contraction.road(kernel, target)
     return found or Road("reduction", ((None, reduction.schedule(kernel, target)),))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from differences import assert_gradients
+from differences import assert_gradients, program_of
+from reading_back import assert_prints
 
 EQUATIONS = {
     "a layer": """
@@ -244,3 +245,8 @@ def test_equations(text: str) -> None:
 @pytest.mark.parametrize("text", RECURRENCES.values(), ids=RECURRENCES)
 def test_recurrences(text: str) -> None:
     assert_gradients(text, sizes={"T": 5}, tolerance=1e-5)
+
+
+@pytest.mark.parametrize("text", {**EQUATIONS, **RECURRENCES}.values(), ids={**EQUATIONS, **RECURRENCES})
+def test_printed_gradients_mean_the_same(text: str) -> None:
+    assert_prints(program_of(text), sizes={"T": 5})
