@@ -1,7 +1,7 @@
 """A program of equations as text of the language, which means the same when it is read again.
 
 `printer` shows graphs to people; here every range, dtype and size that the language would not
-find by itself is written out.  Names become names of the language (`L1.CONV.S` is `L1_CONV_S`),
+find by itself is written out.  Names become names of the language (`L1.Φ.S` is `L1_Φ_S`),
 sums are implicit where the rule of the language gives the same sum back, and temporaries of a
 recurrence stand in the equations that read them.
 """

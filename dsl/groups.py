@@ -34,7 +34,7 @@ def find_groups(statements: tuple[syntax.Statement, ...]) -> dict[int, list[int]
         defines.setdefault(target.name.name, []).append(position)
         uses[position] = _names_read(definition[1].value)
     edges = {p: {q for name in names for q in defines.get(name, ())} for p, names in uses.items()}
-    for name, positions in defines.items():
+    for positions in defines.values():
         partial = len(positions) > 1 and any(_is_partial(statements[p], numbers) for p in positions)
         if partial or (len(positions) > 1 and any(_reachable(p, edges) & set(positions) for p in positions)):
             for a, b in zip(positions, positions[1:] + positions[:1], strict=True):

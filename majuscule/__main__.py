@@ -12,11 +12,11 @@ BROKEN_PIPE = 141
 
 def main() -> None:
     """Run the command line and exit with its status."""
-    from .commands.application import app
-
     _write_utf8()
     status: object = 0
     try:
+        from .commands.application import app  # takes a while, in which it may be interrupted
+
         app(prog_name="maj")
     except SystemExit as stop:
         status = stop.code

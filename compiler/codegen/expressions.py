@@ -145,7 +145,7 @@ class Lowering:
         if span == 1:
             return known
         places = [IntImm("int32", place) for place in found.places(point.lanes, first)]
-        return block.bind("step", tirx.Shuffle([known] * (point.lanes // span), places))
+        return block.bind("step", tirx.Shuffle([known] * -(-point.lanes // span), places))
 
     def _load(self, read: Read, point: Point, block: Block, mask: Expr | None = None) -> Expr:
         """An element (or a vector) of a tensor, with shifts applied already."""

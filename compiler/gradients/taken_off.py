@@ -1,8 +1,8 @@
 """Maxima that are taken off before an exponential and given back: their adjoints are 0.
 
-Softmax and log-sum-exp subtract the largest term first, so that nothing overflows.  The result
-does not depend on what is subtracted, so its derivative with respect to it is 0, which need
-not be computed:
+Shares of exponentials, and logarithms of their sums, subtract the largest term first, so that
+nothing overflows.  The result does not depend on what is subtracted, so its derivative with
+respect to it is 0, which need not be computed:
 
     e = exp(x - m), s = Σ e, p = e/s        and        s = Σ exp(x - m), l = log(s) + m
 """

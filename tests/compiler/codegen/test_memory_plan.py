@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from majuscule.compiler.codegen.memory import Lifetime, MemoryPlan, plan_memory
@@ -67,6 +67,7 @@ def _programs(draw: st.DrawFn) -> tuple[list[Lifetime], dict[str, str]]:
 
 
 @given(_programs())
+@settings(deadline=None)
 def test_plans_of_any_program_are_sound(program: tuple[list[Lifetime], dict[str, str]]) -> None:
     items, over = program
     _check(items, plan_memory(items, over, cores=4), over)

@@ -116,6 +116,8 @@ def test_convolutions(width: int, stride: int, pad: int, channels: int, filters:
         (2, 6, 24, 24),
         (1, 32, 64, 64),
         (1, 64, 64, 256),
+        (1, 2, 6, 16),
+        (1, 4, 12, 32),
     ],
 )
 def test_grouped_and_depthwise_convolutions(stride: int, groups: int, channels: int, filters: int) -> None:
