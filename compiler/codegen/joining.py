@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from ...dsl.equations import Axis, Expression, Read, substitute_indices
 from ...dsl.integers import FloorDiv, Index, Integer, bounds, is_nonnegative
-from .kernel import Kernel, has_gather
+from .kernel import Kernel, has_gather, step
 from .target import Target
 
 
@@ -82,11 +82,11 @@ def join_lanes(kernel: Kernel, target: Target) -> Kernel:
     lanes = target.lanes(32)
     for inner in kernel.domain:
         short = inner.size.constant
-        if short is None or short >= lanes or lanes % short or _stride(kernel.offset, inner.name) != 1:
+        if short is None or short >= lanes or lanes % short or step(kernel.offset, inner.name) != 1:
             continue
         for outer in kernel.domain:
             long = outer.size.constant
-            if long is None or long * short % lanes or _stride(kernel.offset, outer.name) != short:
+            if long is None or long * short % lanes or step(kernel.offset, outer.name) != short:
                 continue
             joined = _joined(kernel, outer.name, inner.name, short)
             if all(_reads_well(joined, read, f"{outer.name}{inner.name}", lanes) for read in joined.reads()):
@@ -99,13 +99,8 @@ def _reads_well(kernel: Kernel, read: Read, vector: str, lanes: int) -> bool:
     if not read.subscripts:
         return True
     return not has_gather(read) and (
-        _stride(read.subscripts[0], vector) in (0, 1) or steps(kernel, read, vector, lanes) is not None
+        step(read.subscripts[0], vector) in (0, 1) or steps(kernel, read, vector, lanes) is not None
     )
-
-
-def _stride(offset: Integer, index: str) -> int | None:
-    step = offset.coefficient(index)
-    return None if step is None else step.constant
 
 
 def _joined(kernel: Kernel, outer: str, inner: str, size: int) -> Kernel:

@@ -143,6 +143,12 @@ def accumulator_dtype(equation: Equation) -> str:
     return "int64"
 
 
+def step(offset: Integer, index: str) -> int | None:
+    """How far apart neighbours along an index are in memory; None where that varies or is unknown."""
+    coefficient = offset.coefficient(index)
+    return None if coefficient is None else coefficient.constant
+
+
 def row_major(subscripts: Sequence[Integer], shape: Shape) -> Integer:
     """The offset of an element."""
     offset = ZERO

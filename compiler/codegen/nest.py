@@ -24,7 +24,7 @@ from ...dsl.equations import Apply, Expression, reads, walk
 from ...dsl.integers import Integer
 from .combiners import Accumulator
 from .expressions import Lowering, Point, depends
-from .kernel import Kernel
+from .kernel import Kernel, step
 from .schedule import Piece, Schedule, cut
 from .statements import PARALLEL, SERIAL, Block, all_of, integer, lanes_of
 from .storage import store
@@ -202,22 +202,17 @@ class Nest:
         self.lowering.indices.update({name: integer(0) for name in order})
         updates = []
         for places in itertools.product(*(range(self.kernel.size(name).constant or 0) for name in order)):
-            step = dict(zip(order, places, strict=True))
+            moved = dict(zip(order, places, strict=True))
             for element in tile:
-                point = replace(element.point, shifts={**element.point.shifts, **step})
+                point = replace(element.point, shifts={**element.point.shifts, **moved})
                 updates.append((self._shared(point), point, element.accumulator))
         for _, point, accumulator in sorted(updates, key=lambda update: update[0]):
             self._update(block, point, accumulator)
 
     def _shared(self, point: Point) -> int:
         """Where at a point the operand is read that a window slides over, but for what all points have in common."""
-        if self.schedule.slid is None:
-            return 0
-        steps = {name: self.schedule.slid.coefficient(name) for name in point.shifts}
-        return sum(
-            by * ((step.constant or 0) if step is not None else 0)
-            for step, by in zip(steps.values(), point.shifts.values(), strict=True)
-        )
+        slid = self.schedule.slid
+        return 0 if slid is None else sum(by * (step(slid, name) or 0) for name, by in point.shifts.items())
 
     def _two_ways(self, block: Block, order: Sequence[str], tile: list[_Element]) -> None:
         """The rest of the reduction where all conditions hold for the whole tile, and where some do not."""

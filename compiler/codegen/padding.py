@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ...dsl.equations import Apply, Axis, Equation, Expression, Literal, Number, Read, Shape
 from ...dsl.integers import ONE, ZERO, Integer, is_nonnegative
+from ..rewriting import conjuncts
 from .kernel import Kernel, Stored
 
 
@@ -91,19 +92,14 @@ def padding(equation: Equation, inside: Shape) -> Padding | None:
         before.append(shift)
         needed |= {subscript} if shift != ZERO else set()
         needed |= {size - 1 - subscript} if after != ZERO else set()
-    if _at_least_zero(condition) != needed:
+    if {_at_least_zero(part) for part in conjuncts(condition)} != needed:
         return None
     return Padding(read.tensor, inside, equation.shape, tuple(before), value)
 
 
-def _at_least_zero(condition: Expression) -> set[Integer] | None:
-    """The numbers that a condition says are at least 0; None if it says something else."""
-    if not isinstance(condition, Apply):
-        return None
-    if condition.operation == "and":
-        parts = [_at_least_zero(argument) for argument in condition.arguments]
-        return None if None in parts else {value for part in parts if part is not None for value in part}
-    if condition.operation != "le":
+def _at_least_zero(condition: Expression) -> Integer | None:
+    """The number that a condition says is at least 0; None if it says something else."""
+    if not isinstance(condition, Apply) or condition.operation != "le":
         return None
     left, right = condition.arguments
-    return {right.value - left.value} if isinstance(left, Number) and isinstance(right, Number) else None
+    return right.value - left.value if isinstance(left, Number) and isinstance(right, Number) else None

@@ -9,7 +9,7 @@ from ....dsl.equations import Read
 from ....dsl.integers import Element, FloorDiv, Integer
 from ... import rewriting
 from ..expressions import Lowering
-from ..kernel import Kernel, has_gather, row_major
+from ..kernel import Kernel, has_gather, row_major, step
 from ..schedule import Schedule, cut
 from ..storage import BYTES, working_dtype
 from ..target import Target
@@ -30,14 +30,12 @@ def stride(kernel: Kernel, read: Read, index: str) -> int | None:
     offset = (
         read.subscripts[0] if not has_gather(read) else row_major(read.subscripts, kernel.tensors[read.tensor].shape)
     )
-    coefficient = offset.coefficient(index)
-    return None if coefficient is None else coefficient.constant
+    return step(offset, index)
 
 
 def output_stride(kernel: Kernel, index: str) -> int | None:
     """The stride of an index in the output."""
-    coefficient = kernel.offset.coefficient(index)
-    return None if coefficient is None else coefficient.constant
+    return step(kernel.offset, index)
 
 
 def can_vectorise(kernel: Kernel, index: str) -> bool:
@@ -77,8 +75,8 @@ def by_output(kernel: Kernel) -> list[str]:
     offset = Integer(tuple((m, c) for m, c in kernel.offset.terms if not any(isinstance(atom, FloorDiv) for atom in m)))
 
     def key(name: str) -> tuple[int, int]:
-        step = offset.coefficient(name)
-        return -(estimate(step) if step is not None and step.terms else 0), position[name]
+        by = offset.coefficient(name)
+        return -(estimate(by) if by is not None and by.terms else 0), position[name]
 
     return sorted(position, key=key)
 

@@ -22,8 +22,8 @@ def test_compiled_gradients(name: str) -> None:
     target = only(found)
     values = values_for(found.program, {"T": 5})
     expected = run(target, values, target.outputs)
-    single = {n: v.astype("float32") if target.operations[n].dtype in FLOATS else v  # type: ignore[union-attr]
-              for n, v in values.items() if n in target.operations}  # fmt: skip
+    known = {n: v for n, v in values.items() if n in target.operations}
+    single = {n: v.astype("float32") if target.tensor(n).dtype in FLOATS else v for n, v in known.items()}
     weights = {n: single[n] for n, o in target.operations.items() if isinstance(o, Parameter)}
     module = majuscule.compile_program(target, weights=weights)
     made = module(**{n: single[n] for n in target.inputs})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from differences import program_of
 
@@ -9,7 +11,7 @@ from majuscule.compiler.codegen.winograd import roles
 from majuscule.compiler.gradients import gradients
 from majuscule.compiler.graph import Graph
 from majuscule.compiler.pipeline import optimize
-from majuscule.dsl.equations import Equation, Operation, Partial
+from majuscule.dsl.equations import Axis, Equation, Operation, Partial
 
 
 def derived(text: str) -> dict[str, Operation]:
@@ -45,11 +47,8 @@ def test_of_a_convolution_with_a_stride(width: int, stride: int) -> None:
     assert per_element <= 47**2 * (width / stride + 1) ** 2 * 8
 
 
-def _count(axes: tuple[object, ...]) -> int:
-    total = 1
-    for axis in axes:
-        total *= axis.size.constant  # type: ignore[attr-defined]
-    return total
+def _count(axes: tuple[Axis, ...]) -> int:
+    return math.prod(axis.size.constant or 0 for axis in axes)
 
 
 def test_of_rows_read_in_full_steps() -> None:
