@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .failures import Failure
-from .programs import ModeOption, ProgramFile, load_program
+from .programs import ModeOption, ProgramFile, load_program, no_tensor
+from .text_files import write_text
 
 if TYPE_CHECKING:
     from ..compiler.gradients import Gradients
@@ -54,7 +54,7 @@ def grad(
     if output is None:
         typer.echo(text, nl=False)
     else:
-        Path(output).write_text(text, encoding="utf-8")
+        write_text(output, text)
 
 
 def _latex(found: Gradients, results: list[str] | None) -> str:
@@ -69,7 +69,6 @@ def _latex(found: Gradients, results: list[str] | None) -> str:
 
 def _names(program: Program, given: list[str] | None) -> list[str] | None:
     """The tensors that names on the command line mean: losses, tensors, or all parameters of a bundle."""
-    from ..dsl.diagnostics import nearest
     from ..dsl.equations import Recurrence
     from ..dsl.names import normal
 
@@ -85,6 +84,5 @@ def _names(program: Program, given: list[str] | None) -> list[str] | None:
         elif bundle or statement is not None:
             found += bundle or [str(statement)]
         else:
-            near = nearest(name, [*tensors, *program.losses])
-            raise Failure(f"the program has no tensor {name}", *([f"is {near} meant?"] if near else []))
+            raise no_tensor(name, [*tensors, *program.losses])
     return found

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .failures import MISTAKES, USAGE, Failure, file_problem
+from .failures import MISTAKES, USAGE, Failure
 from .programs import STDIN, read_text, shown_name
+from .text_files import write_text
 
 
 def fmt(
@@ -59,7 +56,7 @@ def fmt(
         elif path == STDIN:
             sys.stdout.write(formatted)
         elif changed:
-            _write(Path(path), formatted)
+            write_text(path, formatted)
             typer.echo(f"reformatted {path}", err=True)
     if status:
         raise typer.Exit(status)
@@ -71,23 +68,3 @@ def _print_difference(text: str, formatted: str, path: str) -> None:
     lines = difflib.unified_diff(text.splitlines(True), formatted.splitlines(True), path, f"{path} (formatted)")
     for line in lines:
         sys.stdout.write(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n")
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file whole or not at all, through links, keeping its permissions."""
-    path = path.resolve()
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(13, "Permission denied", str(path))
-        shutil.copymode(path, temporary)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise Failure(file_problem(error, str(path))) from error
-    finally:
-        if temporary is not None:
-            os.unlink(temporary)

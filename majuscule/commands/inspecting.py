@@ -10,8 +10,7 @@ import typer
 
 from .compiling import TargetOption
 from .console import print_json, print_table
-from .failures import Failure
-from .programs import ModeOption, ProgramFile, load_program
+from .programs import ModeOption, ProgramFile, load_program, no_tensor
 from .running import ThreadsOption
 from .sizes import SizeOption, parse_sizes
 
@@ -236,15 +235,13 @@ def _kernel_notes(graph: Graph, target: str) -> tuple[Note, ...]:
 
 def _wanted(program: Program, names: list[str]) -> set[str]:
     """The tensors that are meant by names of tensors or statements; empty for all."""
-    from ..dsl.diagnostics import nearest
     from ..dsl.names import normal
 
     wanted: set[str] = set()
     for name in map(normal, names):
         made = {n for s in program.statements if name in (s.name, s.tensor) for n in s.operations}
         if not made and name not in program.operations:
-            near = nearest(name, program.operations)
-            raise Failure(f"the program has no tensor {name}", *([f"is {near} meant?"] if near else []))
+            raise no_tensor(name, program.operations)
         wanted |= made | {name}
     return wanted
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .failures import Failure, file_problem
+from .text_files import write_text
 
 if TYPE_CHECKING:
     from .profiling import Row
@@ -37,10 +38,7 @@ def write_trace(path: str, rows: Sequence[Row], name: str) -> None:
             now = end
         events += [_event(layer, "layer", start, now, {}), *inner]
     text = json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}, ensure_ascii=False, indent=1)
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Failure(file_problem(error, path)) from error
+    write_text(path, text)
 
 
 def _event(name: str, category: str, start: float, end: float, details: dict[str, Any]) -> dict[str, Any]:

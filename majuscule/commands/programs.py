@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 MODES = ("inferring", "training")
+_MOST_NAMES = 12
+"""Of a program with more tensors, a message does not list them."""
 
 ProgramFile = Annotated[str, typer.Argument(metavar="PROGRAM", help="A .maj file, or - for standard input.")]
 ModeOption = Annotated[str, typer.Option("--mode", help="Which statements count: inferring or training.")]
@@ -66,3 +69,14 @@ def checked_program(path: str, mode: str = "inferring") -> CheckResult:
     if warnings:
         print_diagnostics(warnings, result.sources)
     return result
+
+
+def no_tensor(name: str, names: Iterable[str]) -> Failure:
+    """What to say of a name that no tensor of a program has, where `names` would be right."""
+    from ..dsl.diagnostics import nearest
+
+    known = list(names)
+    near = nearest(name, known)
+    written = [found for found in known if "." not in found and ":" not in found]
+    hint = f"is {near} meant?" if near else f"there are {', '.join(written)}" if len(written) <= _MOST_NAMES else ""
+    return Failure(f"the program has no tensor {name}", *([hint] if hint else []))

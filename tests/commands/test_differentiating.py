@@ -95,3 +95,27 @@ def test_wrong_names(maj: Maj, small: str) -> None:
     assert "k is int64" in whole.stderr
     nothing = maj("grad", "-", input="Given k[3]: int64\ny = k / 2\n")
     assert "no trained parameter and no input of floats" in nothing.stderr
+    few = maj("grad", small, "--of", "quite_another")
+    assert few.exit_code == 2
+    assert "there are " in few.stderr
+
+
+def test_what_is_written_over_keeps_its_permissions_and_what_cannot_be_written_stays(
+    maj: Maj, logistic: str, tmp_path: Path
+) -> None:
+    before, link, folder = tmp_path / "kept.maj", tmp_path / "link.maj", tmp_path / "folder"
+    before.write_text("# old\n", encoding="utf-8")
+    before.chmod(0o640)
+    link.symlink_to(before)
+    folder.mkdir()
+    assert maj("grad", logistic, "-o", "link.maj").exit_code == 0
+    assert link.is_symlink()
+    assert before.stat().st_mode & 0o777 == 0o640
+    assert before.read_text(encoding="utf-8") == maj("grad", logistic).stdout
+    assert maj("grad", logistic, "-o", "new.maj").exit_code == 0
+    assert (tmp_path / "new.maj").stat().st_mode == (tmp_path / "logistic.maj").stat().st_mode
+    for wrong, message in (("folder", "is a directory"), ("nowhere/x.maj", "there is no folder")):
+        failed = maj("grad", logistic, "-o", wrong)
+        assert failed.exit_code == 2
+        assert message in failed.stderr
+    assert not [file.name for file in tmp_path.iterdir() if file.name.startswith(".")]
