@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import majuscule
+from majuscule.compiler.codegen import Target
 
 Array = numpy.ndarray[Any, Any]
 
@@ -128,6 +129,14 @@ def test_grouped_and_depthwise_convolutions(stride: int, groups: int, channels: 
         images, weights = numpy.split(x, groups, -1), numpy.split(module.weights["Φ.W"], groups, -1)
         expected = [correlated(part, weight, stride, 1) for part, weight in zip(images, weights, strict=True)]
         agree(module(x), numpy.concatenate(expected, -1) + module.weights["Φ.B"])
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(128, 128), (32, 64), (64, 128)])
+def test_few_channels_of_a_group_still_fill_vectors(channels: int, filters: int) -> None:
+    lanes = Target.host().lanes(32)
+    module = compiled(f"Given L[9, 7, {channels}]\nM = Conv(L, Φ, width 3, groups 32, filters {filters})\n")
+    (step,) = (entry for entry in module._manifest["steps"] if entry["road"].startswith("contraction"))
+    assert lanes == 1 or f"vectors of {lanes} along" in step["road"]
 
 
 @pytest.mark.parametrize(
