@@ -12,6 +12,7 @@ used counts: one, two or three window axes, any number of other axes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal as OneOf
 
@@ -123,7 +124,7 @@ def _roles(equation: Equation, weight: Read, data: Expression) -> Roles | None:
     sizes = {axis.name: axis.size for axis in (*equation.domain, *equation.reduction)}
     if weight.dtype != "float32" or data.dtype != "float32" or any(r.dtype != "float32" for r in reads(data)):
         return None
-    plain = [subscript.plain_index for subscript in weight.subscripts if subscript.constant is None]
+    plain = [_either_way(subscript, sizes) for subscript in weight.subscripts if subscript.constant is None]
     used = indices(data)
     summed = [axis.name for axis in equation.reduction]
     if None in plain or len(set(plain)) != len(plain) or not set(summed) <= set(plain) & used:
@@ -131,7 +132,15 @@ def _roles(equation: Equation, weight: Read, data: Expression) -> Roles | None:
     windows = []
     contracted = []
     for name in summed:
-        partner = next((x for x in outputs if x not in plain and _slides(data, x, name)), None)
+        images = [x for x in outputs if x not in plain]
+        partner = next((x for x in images if _slides(data, x, name)), None)
+        turned = _turned(data, name, sizes[name])
+        if partner is None and any(_slides(turned, x, name) for x in images):
+            # The window is walked backwards; the sum is the same the other way round.
+            data, other = turned, _turned(weight, name, sizes[name])
+            assert isinstance(other, Read)
+            weight = other
+            partner = next(x for x in images if _slides(data, x, name))
         if partner is None:
             contracted.append(name)
         else:
@@ -144,6 +153,18 @@ def _roles(equation: Equation, weight: Read, data: Expression) -> Roles | None:
     if any(sizes[name].constant is None for pair in (*windows, (contracted[0], free[0])) for name in pair):
         return None
     return Roles(data, weight, tuple(windows), contracted[0], free[0])
+
+
+def _either_way(subscript: Integer, sizes: Mapping[str, Integer]) -> str | None:
+    """The index along which a subscript runs over a whole axis, forwards or backwards."""
+    (name,) = subscript.indices() if len(subscript.indices()) == 1 else ("",)
+    backwards = bool(name) and subscript == sizes.get(name, Integer(())) - 1 - Integer.index(name)
+    return name if backwards else subscript.plain_index
+
+
+def _turned(expression: Expression, index: str, size: Integer) -> Expression:
+    """The expression with an index that runs the other way."""
+    return substitute_indices(expression, {index: size - 1 - Integer.index(index)})
 
 
 def _slides(data: Expression, output: str, window: str) -> bool:

@@ -185,6 +185,25 @@ def test_an_image_may_be_walked_backwards() -> None:
 # -- what stands before and after -----------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("weight", "data", "flipped"),
+    [
+        ("2-ΔX,2-ΔY,I,j", "b,x+ΔX,y+ΔY,I", (0, 1)),
+        ("2-ΔX,ΔY,I,j", "b,x+ΔX,y+ΔY,I", (0,)),
+        ("ΔX,ΔY,I,j", "b,x+2-ΔX,y+2-ΔY,I", (0, 1)),
+        ("ΔX,2-ΔY,I,j", "b,x+2-ΔX,y+2-ΔY,I", (0,)),
+        ("ΔX,2-ΔY,I,j", "b,x+ΔX,y+2-ΔY,I", ()),
+        ("ΔX,ΔY,15-I,j", "b,x+ΔX,y+ΔY,I", (2,)),
+        ("2-ΔX,ΔY,I,31-j", "b,x+ΔX,y+ΔY,I", (0, 3)),
+    ],
+)
+def test_windows_may_be_walked_backwards(weight: str, data: str, flipped: tuple[int, ...]) -> None:
+    module = compiled(f"Given L[11, 9, 16]\nparam W[3, 3, 16, 32]\nR[b,x,y,j] = W[{weight}] * L[{data}]\n")
+    assert len(tiles(module)) == 1
+    x = numbers(3, 11, 9, 16)
+    agree(module(x), correlated(x, numpy.flip(module.weights["W"], flipped)))
+
+
 def test_bias_shortcut_and_relu_are_part_of_the_same_step() -> None:
     module = compiled("Given L[10, 9, 32]\nS = Conv(L, Φ, width 3, pad 1, filters 32)\nR = relu(S + L)\noutput R\n")
     assert len(tiles(module)) == len(roads(module)) == 1
