@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ....dsl.equations import Read
-from ....dsl.integers import Integer
+from ....dsl.integers import FloorDiv, Integer, Symbol
 from ..joining import steps
 from ..kernel import Kernel
 from ..schedule import Road, Schedule, cut
@@ -34,6 +34,7 @@ _FIRST_CACHE = 1 << 12  # elements of an operand that stay in the first cache wh
 _WINDOW = 7  # the longest window that is written out
 _PAGE = 1 << 12  # bytes after which addresses fall into the same sets of the first cache
 _WAYS = 8.0  # lines of a set that a register tile may fill without driving others out
+_LONG = 3  # tiles along an axis of open size by which it is long enough for them
 _OPEN_SHARE = 0.5  # of the work in full tiles along an axis whose size only a call gives
 
 
@@ -255,16 +256,25 @@ def _crowd(tile: int, stride: int) -> int:
 
 
 def coverage(size: Integer, tile: int, lanes: int) -> float | None:
-    """The share of work along an axis that full tiles do, 1 if all; None if the size is open."""
+    """The share of work along an axis that full tiles do, 1 if all; None if the size is open and may be short.
+
+    Of an open size the least that it may be counts.
+    """
     pieces = cut(size, tile, lanes)
-    if size.constant is None:
-        return 1.0 if len(pieces) == 1 else None
+    if len(pieces) == 1 and pieces[0].step == tile * lanes:
+        return 1.0
+    if any(not isinstance(atom, Symbol | FloorDiv) for atom in size.atoms()):
+        return None  # it depends on the turn of a loop around the kernel
+    least = {atom.name: atom.minimum for atom in size.atoms() if isinstance(atom, Symbol)}
+    length = size.evaluate(least)
+    if least and length < _LONG * tile * lanes:
+        return None
     cost = 0.0
     for piece in pieces:
-        vectors = (piece.trips.constant or 0) * len(piece.shifts)
+        vectors = piece.trips.evaluate(least) * len(piece.shifts)
         slow = 1.0 + 0.6 * (1.0 - len(piece.shifts) / tile)
         cost += vectors * lanes * (slow if piece.lanes == lanes else lanes)
-    return size.constant / cost
+    return length / cost
 
 
 def _order(kernel: Kernel, best: _Candidate) -> tuple[str, ...]:
