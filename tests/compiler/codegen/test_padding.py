@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import numpy
@@ -10,6 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import majuscule
+from majuscule.compiler.codegen.padding import Padding
+from majuscule.dsl.equations import Literal
+from majuscule.dsl.integers import Index, Integer
 
 Array = numpy.ndarray[Any, Any]
 BATCHES = (1, 3)
@@ -27,7 +32,7 @@ def numbers(*shape: int) -> Array:
     sizes=st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 20)),
     margins=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=3, max_size=3),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_margins_of_any_width(sizes: tuple[int, int, int], margins: list[tuple[int, int]]) -> None:
     (h, w, c), (p, q, r) = sizes, margins
     text = f"""Given L[{h}, {w}, {c}]
@@ -43,6 +48,25 @@ S[b,x] = sum[Y,I](P[b,x,Y,I])
         found = module(x)
         numpy.testing.assert_allclose(found.R, 2 * expected, rtol=1e-5)
         numpy.testing.assert_allclose(found.S, expected.sum((2, 3)), rtol=1e-4, atol=1e-4)
+
+
+@given(margins=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_borders_are_filled_once_and_nothing_inside(margins: list[tuple[int, int, int]]) -> None:
+    inside, outside, before = (
+        tuple(map(Integer.of, sizes))
+        for sizes in zip(*((size, low + size + high, low) for size, low, high in margins), strict=True)
+    )
+    found = Padding("L", inside, outside, before, Literal(0.0, "float32"))
+    filled = numpy.zeros([low + size + high for size, low, high in margins], int)
+    for border in found.borders():
+        sizes = [axis.size.constant or 0 for axis in border.domain]
+        for places in itertools.product(*map(range, sizes)):
+            at = {Index(axis.name): place for axis, place in zip(border.domain, places, strict=True)}
+            filled.reshape(-1)[border.offset.substitute(at).constant] += 1
+    assert not filled[tuple(slice(low, low + size) for size, low, _ in margins)].any()
+    assert filled.sum() == filled.size - math.prod(size for size, _, _ in margins)
+    assert filled.max() <= 1
 
 
 def test_what_only_a_padding_reads_is_computed_inside() -> None:
