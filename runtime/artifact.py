@@ -26,7 +26,6 @@ import mmap
 import os
 import re
 import struct
-import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +48,7 @@ from .errors import (
 )
 from .manifest import check_manifest
 from .tensor_files import map_file, parse_safetensors, safetensors_parts
+from .whole_files import whole_file
 
 FORMAT_VERSION = 3
 
@@ -105,17 +105,11 @@ def write(path: str | os.PathLike[str], artifact: Artifact) -> None:
         "members": {name: {"sha256": _digest(parts), "size": sum(map(len, parts))} for name, parts in members.items()},
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False).encode()
-    aside = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.part")
     try:
-        with open(aside, "xb+") as file:
+        with whole_file(target) as file:
             _write_zip(file, {_MANIFEST: [memoryview(text)], **members})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, target)
     except OSError as error:
         raise UnreadableModule(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def source_hash(sources: Mapping[str, str]) -> str:

@@ -154,3 +154,18 @@ class OutOfMemory(ModuleError, MemoryError):
     """There is not enough memory for this call."""
 
     code = "R408"
+
+
+# -- training ------------------------------------------------------------------------------
+
+
+class DataError(ModuleError, ValueError):
+    """Data cannot be read, or do not fit the inputs of a program."""
+
+    code = "R501"
+
+
+class CheckpointError(ModuleError):
+    """A checkpoint cannot be read or written."""
+
+    code = "R502"

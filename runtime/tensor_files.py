@@ -26,6 +26,7 @@ _DTYPES = {
     "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
 _CODES = {name: code for code, name in _DTYPES.items()}
+_METADATA = "__metadata__"
 _LARGEST_HEADER = 100_000_000  # bytes; the safetensors library's own limit
 
 
@@ -63,15 +64,33 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
 
 def parse_safetensors(data: memoryview) -> dict[str, Array]:
     """Read-only arrays over the bytes of a safetensors file; raises ValueError if they are not one."""
+    header, start = _header(data)
+    try:
+        return {name: _tensor(data[start:], entry) for name, entry in header.items() if name != _METADATA}
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"the header of the safetensors is not valid: {error}") from error
+
+
+def safetensors_metadata(data: memoryview) -> dict[str, str]:
+    """The texts that were written beside the tensors of a safetensors file; ValueError if it is none."""
+    found = _header(data)[0].get(_METADATA, {})
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError("the metadata of the safetensors are not valid")
+    return found
+
+
+def _header(data: memoryview) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where the tensors start."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(len(data) - 8, _LARGEST_HEADER):
         raise ValueError("the header of the safetensors is cut off")
     try:
         header = json.loads(bytes(data[8 : 8 + length]))
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        return {name: _tensor(data[8 + length :], entry) for name, entry in tensors.items()}
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except RecursionError as error:
         raise ValueError(f"the header of the safetensors is not valid: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError("the header of the safetensors is not valid")
+    return header, 8 + length
 
 
 def _tensor(data: memoryview, entry: Mapping[str, Any]) -> Array:
@@ -84,14 +103,15 @@ def _tensor(data: memoryview, entry: Mapping[str, Any]) -> Array:
     return numpy.frombuffer(data[start:end], numpy.uint8).view(dtype).reshape(shape)
 
 
-def safetensors_parts(tensors: Mapping[str, Array]) -> list[memoryview]:
-    """The contents of a safetensors file, in parts that share the tensors' memory.
+def safetensors_parts(tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> list[memoryview]:
+    """The contents of a safetensors file, in parts that share the tensors' memory; the header is the first.
 
+    `metadata` are texts to be kept beside the tensors.
     Tensors whose size is a multiple of a cache line come first, so that they start at one.
     """
     arrays = {name: numpy.asarray(array, order="C") for name, array in tensors.items()}
     order = sorted(arrays, key=lambda name: (arrays[name].nbytes % ALIGNMENT > 0, -arrays[name].itemsize, name))
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
     position = 0
     for name in order:
         array = arrays[name]
