@@ -14,6 +14,7 @@ number of threads.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,13 +22,17 @@ from tvm import tirx
 from tvm.ir import Expr
 
 from ...dsl.equations import Apply, Expression, reads, walk
-from ...dsl.integers import Integer
+from ...dsl.integers import Integer, Symbol
 from .combiners import Accumulator
 from .expressions import Lowering, Point, depends
+from .fetching import Part, fetch, next_part
 from .kernel import Kernel, step
 from .schedule import Piece, Schedule, cut
 from .statements import PARALLEL, SERIAL, Block, all_of, integer, lanes_of
 from .storage import store
+
+_LONG = 64  # steps of a reduction in which more than a few lines of memory arrive
+_ROUNDS = 64  # uses of a part of an operand besides which waiting for it counts for nothing
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,15 @@ class _Element:
     wide: Accumulator | None
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """What a tile asks for: `each` elements of a part in each step of its reduction, from `start` on."""
+
+    part: Part
+    start: Expr
+    each: int
+
+
 class Nest:
     """Writes a kernel by one schedule."""
 
@@ -52,6 +66,8 @@ class Nest:
         self.output = output
         self.horizontal = schedule.vector in {axis.name for axis in kernel.reduction}
         self.conditions = _conditions(kernel, schedule.vector)
+        self.rounds: dict[str, tuple[Expr, int]] = {}  # of the loops around a tile, and how many there are at least
+        self.ahead: _Ahead | None = None
 
     # -- loops over the output ------------------------------------------------------------
 
@@ -104,7 +120,9 @@ class Nest:
         """The piece of the first index to which its round belongs, `before` rounds being gone."""
         piece, *others = pieces[0]
         then = block.child() if others else block
-        self._at(then, order[0], piece, rounds[0] - self.lowering.size(before) if before.terms else rounds[0])
+        trip = rounds[0] - self.lowering.size(before) if before.terms else rounds[0]
+        self._at(then, order[0], piece, trip)
+        self.rounds[order[0]] = trip, _least(piece.trips)
         self._decoded(then, order[1:], pieces[1:], rounds[1:], {**chosen, order[0]: piece})
         if others:
             otherwise = block.child()
@@ -119,6 +137,7 @@ class Nest:
         for piece in pieces[0]:
             with block.loop(order[0], self.lowering.size(piece.trips), SERIAL) as (body, trip):
                 self._at(body, order[0], piece, trip)
+                self.rounds[order[0]] = trip, _least(piece.trips)
                 self._serial(body, order[1:], pieces[1:], {**chosen, order[0]: piece})
 
     def _at(self, block: Block, index: str, piece: Piece, trip: Expr) -> None:
@@ -153,6 +172,7 @@ class Nest:
             for point in points:
                 self._finish(block, point, self.lowering.value(self.kernel.body, point, block))
             return
+        self.ahead = self._look_ahead(block)
         wide = self.schedule.lanes if self.horizontal else 0
         tile = [
             _Element(
@@ -174,6 +194,44 @@ class Nest:
         place = self.lowering.address(self.kernel.offset, point, block)
         store(block, self.output, place, value, self.kernel.output.dtype)
 
+    # -- memory that is needed next ---------------------------------------------------------
+
+    def _look_ahead(self, block: Block) -> _Ahead | None:
+        """What to ask for while a tile is computed: its share of the part that follows the part in use."""
+        order = self.schedule.order
+        trips = {name: self._trips(self._pieces(name)) for name in order}
+        part = next_part(self.kernel, order, self.schedule.tiles, trips)
+        if part is None:
+            return None
+        inner = [name for name in order[order.index(part.index) + 1 :] if trips[name].constant != 1]
+        rounds = math.prod(self.rounds[name][1] for name in inner)
+        steps = math.prod(axis.size.constant or 0 for axis in self.kernel.reduction)
+        if steps < _LONG or not 0 < rounds <= _ROUNDS:
+            return None
+        turn: Expr = integer(0)
+        for name in inner:
+            turn = turn * self.rounds[name][1] + self.rounds[name][0]
+        each = -(-part.span // (rounds * steps))
+        if inner:
+            turn = tirx.Min(turn, integer(rounds - 1))
+        return _Ahead(part, block.bind("ahead", self.lowering.size(part.start) + turn * (steps * each)), each)
+
+    def _fetch(self, block: Block) -> None:
+        """Ask for what one turn of the innermost loop of the reduction is to ask for."""
+        if self.ahead is None:
+            return
+        order, turn, steps = self.schedule.reduction_order, integer(0), 1
+        for position, name in enumerate(order):
+            size = self.kernel.size(name).constant or 0
+            if position < len(order) - self.schedule.written_out:
+                turn = turn * size + self.lowering.indices[name]
+            else:
+                steps *= size
+        tensor = self.ahead.part.read.tensor
+        place = block.bind("ahead", self.ahead.start + turn * (steps * self.ahead.each))
+        dtype = self.kernel.tensors[tensor].dtype
+        fetch(block, self.lowering.arrays[tensor], place, steps * self.ahead.each, dtype)
+
     # -- the reduction --------------------------------------------------------------------
 
     def _reduce(self, block: Block, order: Sequence[str], tile: list[_Element]) -> None:
@@ -182,6 +240,8 @@ class Nest:
         if settled and len(settled) == len(self.conditions) and not tile[0].point.assumed and order:
             self._two_ways(block, order, tile)
             return
+        if len(order) <= self.schedule.written_out:
+            self._fetch(block)
         if not order:
             for element in tile:
                 self._update(block, element.point, element.accumulator)
@@ -262,6 +322,11 @@ class Nest:
                         self._update(inner, replace(element.point, vector=vector, lanes=lanes), element.wide)
                     else:
                         self._update(inner, element.point, element.accumulator)
+
+
+def _least(size: Integer) -> int:
+    """The smallest that a size may be."""
+    return size.evaluate({atom.name: atom.minimum for atom in size.atoms() if isinstance(atom, Symbol)})
 
 
 def _conditions(kernel: Kernel, vector: str | None) -> tuple[Expression, ...]:
