@@ -126,7 +126,7 @@ class Module:
         """
         program, executor = self._open()
         plan, arrays, outputs = self._arranged(executor, inputs, named, out)
-        executor.run(lambda: program.run(plan, arrays, outputs, seed, step))
+        executor.run(lambda: program.run(plan, arrays, outputs, seed, step), brief=plan.is_brief)
         return outputs[0] if len(outputs) == 1 else Outputs(self._output_names, outputs)
 
     def _arranged(
