@@ -19,7 +19,7 @@ class TensorBoard:
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers by name after a step."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            self._writer.add_scalar(name.replace(" ", "/"), value, step)  # it takes no spaces
 
     def close(self) -> None:
         """Bring everything to the disk."""

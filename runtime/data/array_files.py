@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import zipfile
@@ -17,21 +18,18 @@ from ..errors import DataError
 
 def read_npy(path: Path) -> Array:
     """The array of a .npy file, mapped into memory and read-only; raises `DataError`."""
-    try:
+    with _damage_is_told(path):
         with path.open("rb") as file:
             shape, dtype = _header(file)
             _require_size(path.name, os.fstat(file.fileno()).st_size - file.tell(), shape, dtype)
         if not math.prod(shape):  # nothing to map
             return numpy.zeros(shape, dtype)
         return numpy.asarray(numpy.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, EOFError, SyntaxError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as a NumPy array: {error}") from error
 
 
 def read_npz(path: Path) -> dict[str, Array]:
     """The arrays of a .npz file by name; raises `DataError`."""
-    arrays: dict[str, Array] = {}
-    try:
+    with _damage_is_told(path):
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
                 with archive.open(info) as member:
@@ -39,15 +37,24 @@ def read_npz(path: Path) -> dict[str, Array]:
                     _require_size(info.filename, info.file_size - member.tell(), shape, dtype)
                 require_memory(f"{path}, {info.filename}", info.file_size)
         with numpy.load(path, allow_pickle=False) as loaded:
-            for name in loaded.files:
-                arrays[name] = loaded[name]
-    except OSError:
+            return {name: loaded[name] for name in loaded.files}
+
+
+@contextlib.contextmanager
+def _damage_is_told(path: Path) -> Iterator[None]:
+    """Whatever NumPy, zipfile and zlib raise when a file is damaged becomes a `DataError`."""
+    try:
+        yield
+    except DataError:
         raise
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:  # NumPy, zipfile and zlib raise whatever a damaged archive provokes
+    except OSError as error:
+        if error.errno:  # the system's, not of the contents
+            raise
         raise DataError(f"{path} cannot be read as NumPy arrays: {error}") from error
-    return arrays
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path} cannot be read as NumPy arrays: {error}") from error
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], numpy.dtype[Any]]:

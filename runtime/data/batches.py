@@ -76,11 +76,16 @@ class Batches:
         A batch without a readable sample is left out.  Errors are raised where the batch would be
         given.  The threads end with the iterator.
         """
+        for _, batch in self.numbered_epoch(number, start):
+            yield batch
+
+    def numbered_epoch(self, number: int, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        """The same, each batch with its number: the epoch can be taken up again at the next one."""
         prepare, numbers = self._preparation(number), range(start, len(self))
         results = _in_order(prepare, numbers, self._threads, self._ahead) if self._threads else map(prepare, numbers)
-        for batch in results:
+        for place, batch in zip(numbers, results, strict=True):
             if len(next(iter(batch.values()))):
-                yield batch
+                yield place, batch
 
     def _preparation(self, epoch: int) -> Callable[[int], Batch]:
         """The function that makes a batch of this epoch by its number."""

@@ -25,6 +25,7 @@ class Dataset:
 
     `name` says where they come from; `samples` are the numbers of the samples that belong to
     this dataset, in the columns' own counting.  `classes` names the values of labels 0, 1, ….
+    `pixels` are the columns of floats that were made of bytes, divided by 255.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Dataset:
     samples: Array
     classes: tuple[str, ...] = ()
     problems: Problems = field(default_factory=Problems)
+    pixels: tuple[str, ...] = ()
 
     @staticmethod
     def of(

@@ -57,7 +57,8 @@ def match_inputs(
             columns[info.name] = _fitted(dataset.columns[column], info, resize)
         except _Misfit as reason:
             raise DataError(f"{dataset.name}: {column} does not fit the input {info}: {reason}") from None
-    matched = replace(dataset, columns=columns)
+    pixels = [info.name for info in inputs if _are_pixels(dataset.columns[chosen[info.name]], numpy_dtype(info.dtype))]
+    matched = replace(dataset, columns=columns, pixels=tuple(pixels))
     for name, count in (classes or {}).items():
         if name in columns:
             matched = _with_labels_below(matched, name, count)
@@ -155,12 +156,17 @@ def _fitted_dtype(column: Column, wanted: numpy.dtype[Any]) -> Column:
         raise _Misfit(f"it holds {found.name}, and the input takes {wanted.name}")
     if found == wanted:
         return column
-    is_pixels = found == numpy.uint8 and not wants_whole and len(column.shape) > 1
+    scaled = _are_pixels(column, wanted)
 
     def converted(array: Array) -> Array:
-        return (array / numpy.float32(255)).astype(wanted) if is_pixels else array.astype(wanted)
+        return (array / numpy.float32(255)).astype(wanted) if scaled else array.astype(wanted)
 
     return MappedColumn(column, column.shape, wanted, converted)
+
+
+def _are_pixels(column: Column, wanted: numpy.dtype[Any]) -> bool:
+    """Whether bytes become numbers from 0 to 1."""
+    return column.dtype == numpy.uint8 and "float" in wanted.name and len(column.shape) > 1
 
 
 def _with_labels_below(dataset: Dataset, name: str, count: int) -> Dataset:

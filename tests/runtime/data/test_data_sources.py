@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from majuscule.runtime.data import Problems, open_dataset
@@ -221,3 +223,37 @@ def test_sources_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "class").mkdir()
     with pytest.raises(DataError, match="holds no pictures"):
         open_dataset(tmp_path)
+
+
+def compressed_npz() -> bytes:
+    stream = io.BytesIO()
+    numpy.savez_compressed(stream, image=IMAGES, label=LABELS)
+    return stream.getvalue()
+
+
+WHOLE = {
+    "a.npz": compressed_npz(),
+    "b.npz": npz_of(npy()),
+    "a.npy": npy(),
+    "a-idx3-ubyte": idx(IMAGES),
+    "a-idx3-ubyte.gz": gzip.compress(idx(IMAGES)),
+}
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.sampled_from(sorted(WHOLE)), data=st.data())
+def test_damage_anywhere_is_an_error_of_data_or_another_picture(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    content = bytearray(WHOLE[name])
+    if data.draw(st.booleans(), label="cut"):
+        del content[data.draw(st.integers(0, len(content) - 1), label="length") :]
+    else:
+        for _ in range(data.draw(st.integers(1, 3), label="changes")):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    (tmp_path / name).write_bytes(content)
+    try:
+        dataset = open_dataset(tmp_path / name)
+    except DataError as error:
+        assert name in str(error)  # noqa: PT017
+    else:
+        dataset.read(range(len(dataset)))
+        dataset.describe()
