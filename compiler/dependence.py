@@ -23,11 +23,15 @@ from .graph import Graph
 
 
 def data_free(graph: Graph) -> set[str]:
-    """Names of all nodes, weights and constants included, that depend on no input, random number or run-time size."""
+    """Names of all nodes, weights and constants included, that depend on no input, random number or run-time size.
+
+    Weights that the program stores anew are as good as inputs.
+    """
     found: set[str] = set()
+    stored = {store.target for store in graph.program.stores}
     for name in graph:
         operation = graph.operation(name)
-        if isinstance(operation, (Input, Random)):
+        if isinstance(operation, (Input, Random)) or name in stored:
             continue
         if all(operand in found for operand in graph.network.predecessors(name)) and not _has_symbols(operation):
             found.add(name)

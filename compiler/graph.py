@@ -30,8 +30,8 @@ class Note:
 class Graph:
     """A program's operations as a graph, with the program it came from for names and places.
 
-    `roots` are the tensors that must exist at the end: outputs, losses, metrics and the
-    next values of state.  `aliases` maps a name that a pass removed to the one that holds
+    `roots` are the tensors that must exist at the end: outputs, losses, metrics, the next
+    values of state and what is stored.  `aliases` maps a name that a pass removed to the one that holds
     the same tensor now.
     """
 
@@ -49,6 +49,7 @@ class Graph:
             *(tensor for parts in program.losses.values() for tensor in parts[:1]),
             *program.metrics,
             *program.updates.values(),
+            *(name for store in program.stores for name in (store.source, store.condition) if name is not None),
         )
         return Graph(program, _network(program.operations), tuple(dict.fromkeys(roots)))
 

@@ -43,7 +43,7 @@ class Assignments(Lookup):
 
     def definition(self, statement: syntax.Definition, scope: Scope, prefix: tuple[syntax.Binder, ...]) -> None:
         """`targets = value`."""
-        dtype = self.dtype(statement.dtype)
+        dtype = self.dtype(statement.dtype, scope)
         if len(statement.targets) > 1:
             self._several(statement, scope)
             return
@@ -104,12 +104,15 @@ class Assignments(Lookup):
                     self._assert_shape(target, part, scope)
             self.define(target.name, part, scope)
 
-    def evaluate(self, name: str, value: syntax.RightSide, scope: Scope, place: Place) -> Any:
-        """The value of a right side without subscripts on the left: a constant, a tensor, or several."""
-        with self._naming(name):
-            return self._evaluate(name, value, scope, place)
+    def evaluate(self, name: str, value: syntax.RightSide, scope: Scope, place: Place, dtype: str | None = None) -> Any:
+        """The value of a right side without subscripts on the left: a constant, a tensor, or several.
 
-    def _evaluate(self, name: str, value: syntax.RightSide, scope: Scope, place: Place) -> Any:
+        An equation is made in `dtype`, if one is given.
+        """
+        with self._naming(name):
+            return self._evaluate(name, value, scope, place, dtype)
+
+    def _evaluate(self, name: str, value: syntax.RightSide, scope: Scope, place: Place, dtype: str | None) -> Any:
         if isinstance(value, syntax.Pattern):
             return run_pattern(self, value, scope, name)
         if isinstance(value, syntax.Concatenation):
@@ -136,7 +139,7 @@ class Assignments(Lookup):
         if isinstance(value, syntax.Transposed):
             translator = Translator(self, scope, place)
             return translator.transposed(value)
-        return Definer(self, scope).whole(name, value, None, place)
+        return Definer(self, scope).whole(name, value, dtype, place)
 
     def _tensor_of(
         self, name: str, subscripts: tuple[syntax.Expr, ...] | None, value: syntax.RightSide, dtype: str | None,
@@ -151,7 +154,7 @@ class Assignments(Lookup):
     ) -> TensorValue:  # fmt: skip
         if subscripts is not None:
             return Definer(self, scope, prefix).indexed(name, subscripts, value, dtype, place)
-        found = self.evaluate(name, value, scope, place)
+        found = self.evaluate(name, value, scope, place, dtype)
         if isinstance(found, tuple) and found and isinstance(found[0], TensorValue):
             raise error(
                 "E508", place, f"the right side gives {len(found)} results", notes=["take them apart: `a, b = …`"]

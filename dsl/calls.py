@@ -276,6 +276,8 @@ class LayerCall:
             if isinstance(pattern, syntax.Rest):
                 count = tensor.rank - (len(patterns) - 1)
                 axes += tensor.axes[k : k + count]
+                if self.inner.rest is None:
+                    self.inner.rest = tensor.shape[k : k + count], tensor.dtype
                 continue
             axes.append(self._match_axis(parameter, pattern, tensor, len(axes)))
         return tuple(axes)

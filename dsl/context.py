@@ -6,7 +6,7 @@ before: `context`, `lookup`, `assignments`, `declarations`, `elaborate`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -43,13 +43,14 @@ STEPS_OF_A_STATEMENT = 20
 class Context(Session, ABC):
     """The state of elaboration."""
 
-    def __init__(self, name: str, mode: str, text: str, folder: Path | None) -> None:
+    def __init__(self, name: str, mode: str, text: str, folder: Path | None, files: Mapping[str, str]) -> None:
         self.builder = Builder(Path(name).stem or name, mode, text)
         self.builder.sources[name] = text
         self.file = name
         self.mode = mode
         self.text = text
         self.folder = folder
+        self.files = files
         self.root = Scope()
         for builtin in (*SCALAR_FUNCTIONS, *CASTS, *STRUCTURAL):
             self.root.define(builtin, BuiltinValue(builtin))

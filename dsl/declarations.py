@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ class Declarations(Assignments):
             shape.append(self._input_size(size, scope))
             plain = isinstance(size, syntax.Name) and axis is None and shape[-1].constant is None
             axes.append(axis or (size.name.lower() if plain and isinstance(size, syntax.Name) else None))
-        dtype = self.dtype(item.dtype) or "float32"
+        dtype = self.dtype(item.dtype, scope) or "float32"
         made = self.builder.add(name, Input(tuple(shape), dtype, item.batched), item.place)
         self.builder.inputs.append(made)
         self.builder.axes[made] = tuple(axes)
@@ -87,8 +88,9 @@ class Declarations(Assignments):
         bundle = scope.home.bundle
         self.refuse_taken(statement.name, scope)
         local = self._declared_name(statement.name, scope)
-        shape = tuple(self.declared_size(size, scope) for size in statement.sizes)
-        dtype = self.dtype(statement.dtype) or "float32"
+        statement = replace(statement, sizes=self._spelled_out(statement.sizes, scope))
+        shape = self._declared_shape(statement.sizes, scope)
+        dtype = self.dtype(statement.dtype, scope) or self._usual_dtype(statement.sizes, scope)
         tensor = self._shared_parameter(statement, bundle, local, shape)
         if tensor is None:
             path = f"{bundle.name}.{local}" if bundle is not None else f"{scope.prefix}{local}"
@@ -101,6 +103,31 @@ class Declarations(Assignments):
         if bundle is not None:
             bundle.tensors[local] = tensor
         self.define(statement.name, tensor, scope, result=False)
+
+    def _spelled_out(self, sizes: tuple[syntax.Expr, ...], scope: Scope) -> tuple[syntax.Expr, ...]:
+        """The sizes of a declaration with `...` once for each axis that it stands for in the layer's signature."""
+        found: list[syntax.Expr] = []
+        for size in sizes:
+            if not isinstance(size, syntax.Rest):
+                found.append(size)
+            elif scope.home.rest is None:
+                raise error(
+                    "E305", size.place, "`...` stands for nothing here",
+                    notes=["in a layer with a tensor such as `W[...]` it stands for all axes of that tensor"],
+                )  # fmt: skip
+            else:
+                found += [size] * len(scope.home.rest[0])
+        return tuple(found)
+
+    def _declared_shape(self, sizes: tuple[syntax.Expr, ...], scope: Scope) -> tuple[Integer, ...]:
+        """The shape that a declaration states, once `...` is spelled out."""
+        rest = iter(scope.home.rest[0] if scope.home.rest else ())
+        return tuple(next(rest) if isinstance(s, syntax.Rest) else self.declared_size(s, scope) for s in sizes)
+
+    def _usual_dtype(self, sizes: tuple[syntax.Expr, ...], scope: Scope) -> str:
+        """The dtype of a declaration that states none: what is shaped like a tensor by `...` is of its dtype, too."""
+        shaped_like = any(isinstance(size, syntax.Rest) for size in sizes)
+        return scope.home.rest[1] if shaped_like and scope.home.rest else "float32"
 
     def _shared_parameter(
         self, statement: syntax.Param, bundle: BundleValue | None, local: str, shape: tuple[Integer, ...]
@@ -136,8 +163,9 @@ class Declarations(Assignments):
         bundle = scope.home.bundle
         self.refuse_taken(statement.name, scope)
         local = self._declared_name(statement.name, scope)
-        shape = tuple(self.declared_size(size, scope) for size in statement.sizes)
-        dtype = self.dtype(statement.dtype) or "float32"
+        statement = replace(statement, sizes=self._spelled_out(statement.sizes, scope))
+        shape = self._declared_shape(statement.sizes, scope)
+        dtype = self.dtype(statement.dtype, scope) or self._usual_dtype(statement.sizes, scope)
         tensor = bundle.tensors.get(local) if bundle is not None else None
         if tensor is None:
             path = f"{bundle.name}.{local}" if bundle is not None else f"{scope.prefix}{local}"
@@ -205,13 +233,13 @@ class Declarations(Assignments):
             scope.define(name, value, statement.place)
 
     def _imported_scope(self, statement: syntax.Import) -> Scope:
-        if self.folder is None:
+        if self.folder is None and statement.path not in self.files:
             raise error("E223", statement.place, "this text is in no folder, so files cannot be imported")
         try:
-            path = (self.folder / statement.path).resolve()
+            path = ((self.folder or Path()) / statement.path).resolve()
             if path in self.imported:
                 return self.imported[path]
-            text = self._file_text(path, statement)
+            text = self.files.get(statement.path) or self._file_text(path, statement)
         except UnicodeDecodeError:
             raise error("E223", statement.place, f'"{statement.path}" is not text in UTF-8') from None
         except (OSError, ValueError) as failure:  # a ValueError for names that no file can have
@@ -224,7 +252,9 @@ class Declarations(Assignments):
         for problem in parsed.problems:
             self.builder.report(problem)
         self._declare_ahead(parsed.statements, scope)
-        folder, self.folder = self.folder, path.parent
+        folder = self.folder
+        if statement.path not in self.files:
+            self.folder = path.parent
         try:
             for inner in parsed.statements:
                 if isinstance(inner, syntax.Import):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +48,14 @@ MAXIMUM_ELEMENTS = 1_000_000_000_000
 """Of one tensor, without axes that are open until the program runs."""
 
 
-def elaborate(text: str, name: str, *, mode: str, folder: Path | None) -> CheckResult:
+def elaborate(
+    text: str, name: str, *, mode: str, folder: Path | None, files: Mapping[str, str] | None = None
+) -> CheckResult:
     """Check a whole text; never raises for a wrong program."""
     from .front_end import CheckResult
 
     text = plain_text(text)
-    elaborator = Elaborator(name, mode, text, folder)
+    elaborator = Elaborator(name, mode, text, folder, files or {})
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, 6000))
     try:
@@ -242,7 +245,7 @@ class Elaborator(Declarations):
             )
         hint = scope.home.prefix.rstrip(".")
         if statement.subscripts is not None:
-            dtype = self.dtype(statement.dtype)
+            dtype = self.dtype(statement.dtype, scope)
             raise Returned(
                 self._tensor_of(hint, statement.subscripts, statement.values[0], dtype, statement.place, scope)
             )
@@ -311,7 +314,10 @@ class Elaborator(Declarations):
             return
 
     def _when(self, statement: syntax.When, scope: Scope) -> None:
-        if statement.mode == self.mode:
+        taken = statement.mode == self.mode
+        if self.mode == "evaluating":  # what a network does in use, with what it is measured by
+            taken = statement.mode == "inferring" or (scope.home is self.main and _measures(statement.body))
+        if taken:
             self.block(statement.body, scope)
 
     def _definition(self, statement: syntax.Definition, scope: Scope) -> None:
@@ -319,6 +325,11 @@ class Elaborator(Declarations):
 
     def _alias_statement(self, statement: syntax.Alias, scope: Scope) -> None:
         self._alias(statement, scope)
+
+
+def _measures(statements: tuple[syntax.Statement, ...]) -> bool:
+    """Whether statements declare inputs, losses or metrics."""
+    return any(isinstance(node, (syntax.Given, syntax.Loss, syntax.Metric)) for node in syntax.walk(statements))
 
 
 def _families(statements: tuple[syntax.Statement, ...]) -> set[str]:

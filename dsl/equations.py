@@ -432,6 +432,18 @@ class Statement:
     place: Place | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A parameter or state, `target`, takes the value of the tensor `source` when the program has run.
+
+    With a `condition`, the name of a truth value, it does so only where that holds.
+    """
+
+    target: str
+    source: str
+    condition: str | None = None
+
+
 @dataclass(frozen=True)
 class Program:
     """A checked program.
@@ -439,7 +451,8 @@ class Program:
     `operations` are in an order in which everything is defined before it is read.
     `updates` maps a state's name to the tensor with its next value (training only).
     `initializers` hold the operations that compute first values of parameters and state;
-    they read no inputs.  `axis_names` are the names of a tensor's axes where known.
+    they read no inputs.  `axis_names` are the names of a tensor's axes where known.  `stores`
+    belong to the steps of a training, which change parameters and state themselves.
     """
 
     name: str
@@ -458,6 +471,7 @@ class Program:
     places: Mapping[str, Place] = field(default_factory=dict)
     axis_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     source: str = ""
+    stores: tuple[Store, ...] = ()
 
     def tensor(self, name: str) -> Tensor:
         """The operation that makes tensor `name` (KeyError if there is none)."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .diagnostics import Diagnostic, SourceErrors
 from .equations import Program
 
-MODES = ("inferring", "training")
+MODES = ("inferring", "training", "evaluating")
+"""`evaluating` is inferring with the losses and metrics that the main program declares for training."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,18 @@ def check_file(path: str | Path, *, mode: str = "inferring") -> CheckResult:
     return check_text(path.read_text(encoding="utf-8"), str(path), mode=mode, folder=path.parent)
 
 
-def check_text(text: str, name: str = "<text>", *, mode: str = "inferring", folder: Path | None = None) -> CheckResult:
-    """Check a text; `folder` is where its imports are looked for (nowhere if None)."""
+def check_text(
+    text: str,
+    name: str = "<text>",
+    *,
+    mode: str = "inferring",
+    folder: Path | None = None,
+    files: Mapping[str, str] | None = None,
+) -> CheckResult:
+    """Check a text; `folder` is where its imports are looked for (nowhere if None), before that in `files`.
+
+    `files` maps paths as imports name them to texts, whose own imports start from `folder`.
+    """
     from .elaborate import elaborate
 
-    return elaborate(text, name, mode=mode, folder=folder)
+    return elaborate(text, name, mode=mode, folder=folder, files=files)

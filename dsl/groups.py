@@ -139,7 +139,7 @@ def define_group(elaborator: Session, scope: Scope, statements: list[syntax.Stat
             elaborator.new_name(target.name, scope)
             rank = len(target.subscripts or ())
             shape = tuple(elaborator.builder.unknown(f"{name}, axis {k}") for k in range(rank))
-            dtype = elaborator.dtype(definition.dtype) or "float32"
+            dtype = elaborator.dtype(definition.dtype, scope) or "float32"
             path = scope.prefix + name + scope.suffix
             value = TensorValue(path, shape, dtype, axis_names(target), target.place, spelling=name)
             members[name] = Member(path, target.name, value)

@@ -358,10 +358,13 @@ class Lookup(Context):
             return value.definition.name
         raise error("E230", node.place, "a word is needed here")
 
-    def dtype(self, node: syntax.Name | None) -> str | None:
-        """A dtype's name, checked."""
+    def dtype(self, node: syntax.Name | None, scope: Scope) -> str | None:
+        """A dtype's name, checked; the name of a tensor stands for its dtype."""
         if node is None:
             return None
+        named = scope.find(self.spell(node, scope)) if node.name not in DTYPES else None
+        if isinstance(named, TensorValue):
+            return named.dtype
         if node.name not in DTYPES:
             meant = _OTHER_NAMES.get(node.name) or nearest(node.name, DTYPES)
             raise error(

@@ -94,8 +94,9 @@ Value = Union[
 class Scope:
     """A table of names, with an outer scope to look in next.
 
-    `sizes` are axis sizes bound by a layer's signature; `loops` are the variables of
-    compile-time loops, which may stand as the subscript of a name (`L_l`).
+    `sizes` are axis sizes bound by a layer's signature, `rest` what its first `...` stands for
+    and the dtype of that tensor; `loops` are the variables of compile-time loops, which may stand
+    as the subscript of a name (`L_l`).
     """
 
     def __init__(self, outer: Scope | None = None, *, prefix: str = "", bundle: BundleValue | None = None) -> None:
@@ -103,6 +104,7 @@ class Scope:
         self.names: dict[str, Value] = {}
         self.places: dict[str, Place] = {}
         self.sizes: dict[str, Integer] = {}
+        self.rest: tuple[tuple[Integer, ...], str] | None = None
         self.loops: dict[str, int] = {}
         self.prefix = prefix
         self.bundle = bundle

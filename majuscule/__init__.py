@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .runtime.errors import ModuleError
     from .runtime.module import Module, Outputs
     from .runtime.signature import TensorInfo
+    from .runtime.training import TrainingStep
+    from .trainer import Trainer
 
 __version__ = "0.1.0"
 
@@ -29,6 +31,8 @@ __all__ = [
     "Outputs",
     "SourceErrors",
     "TensorInfo",
+    "Trainer",
+    "TrainingStep",
     "__version__",
     "check",
     "compile",
@@ -43,6 +47,8 @@ _HOMES = {
     "Outputs": ".runtime.module",
     "SourceErrors": ".dsl.diagnostics",
     "TensorInfo": ".runtime.signature",
+    "Trainer": ".trainer",
+    "TrainingStep": ".runtime.training",
     "check": ".api",
     "compile": ".api",
     "compile_program": ".api",

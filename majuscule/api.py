@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .dsl.equations import Program
     from .runtime.weights import WeightsSource
 
-Mode = Literal["inferring", "training"]
+Mode = Literal["inferring", "training", "evaluating"]
 
 
 def check(source: str | os.PathLike[str], *, mode: Mode = "inferring") -> CheckResult:

@@ -60,6 +60,12 @@ def address(array: Array) -> int:
     return found
 
 
+def shape_of(value: Any) -> tuple[int, ...]:
+    """The lengths of the axes of anything that `as_array` takes."""
+    found = getattr(value, "shape", None)
+    return tuple(found) if found is not None else numpy.shape(value)
+
+
 def is_plain(array: Array) -> bool:
     """Whether compiled code can read the array's memory as it is."""
     return array.flags.c_contiguous and array.flags.aligned

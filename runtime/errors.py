@@ -169,3 +169,9 @@ class CheckpointError(ModuleError):
     """A checkpoint cannot be read or written."""
 
     code = "R502"
+
+
+class NotFiniteError(ModuleError, ArithmeticError):
+    """A loss or a gradient is infinite or not a number, so the step was not taken."""
+
+    code = "R503"

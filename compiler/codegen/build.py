@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...dsl.equations import Parameter, Program, Recurrence, State
 from ...dsl.integers import Integer, Symbol
@@ -23,9 +23,10 @@ from .load_order import order_of_loading
 from .machine_code import make_module
 from .memory import Lifetime, plan_memory
 from .objects import KernelSource, RandomSource, Source, compile_sources, object_code
-from .plan import Action, Draw, Launch, Loop, Plan, Several, computes_operations, make_plan, touched
+from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several, computes_operations, make_plan, outputs, touched
 from .sizes import encode_largest, encode_shape, encode_size
 from .storage import BYTES
+from .storing import with_stores
 from .target import Target
 from .winograd import Forced
 
@@ -40,9 +41,10 @@ def build(
     kernels = _Kernels(plan, target)
     objects = compile_sources(kernels.sources, target, cache)
     kernels.link({name: found.checks for name, found in objects.items()})
-    main = object_code(_main_module(graph, plan, kernels, target), target)
+    layout = _layout(plan, kernels, target)
+    main = object_code(_main_module(graph, plan, kernels, layout), target)
     library = link([*(found.code for found in objects.values()), main], target)
-    return library, _manifest(graph, plan, kernels, target), tuple(kernels.notes)
+    return library, _manifest(graph, plan, kernels, target, layout), tuple(kernels.notes)
 
 
 def lowered(graph: Graph, target: Target, road: Forced | None) -> tuple[Any, ...]:
@@ -51,26 +53,26 @@ def lowered(graph: Graph, target: Target, road: Forced | None) -> tuple[Any, ...
     kernels = _Kernels(plan, target)
     functions = {name: source.lower() for name, source in kernels.sources.items()}
     kernels.link({name: checks for name, (_, checks) in functions.items()})
-    return *(make_module([function]) for function, _ in functions.values()), _main_module(graph, plan, kernels, target)
+    main = _main_module(graph, plan, kernels, _layout(plan, kernels, target))
+    return *(make_module([function]) for function, _ in functions.values()), main
 
 
 def planned(graph: Graph, target: Target, road: Forced | None) -> dict[str, Any]:
     """What the manifest tells of tensors and memory; no kernel is compiled for it."""
     plan = _plan(graph, target, road)
-    return _tensors(graph, plan, _Kernels(plan, target), target)
+    return _tensors(graph, plan, target, _layout(plan, _Kernels(plan, target), target))
 
 
 def _plan(graph: Graph, target: Target, road: Forced | None) -> Plan:
-    plan = make_plan(graph, target, road=road)
+    plan = with_stores(make_plan(graph, target, road=road), target)
     return replace(plan, prepare=order_of_loading(plan))
 
 
-def _main_module(graph: Graph, plan: Plan, kernels: _Kernels, target: Target) -> Any:
+def _main_module(graph: Graph, plan: Plan, kernels: _Kernels, layout: _Layout) -> Any:
     """The functions that the library exports, in TensorIR."""
-    symbols, (addresses, _, _) = _symbols(graph), _layout(plan, kernels, target)
     return make_module(
         [
-            main_function.lower(name, plan, actions, symbols, addresses, kernels.linked())
+            main_function.lower(name, plan, actions, _symbols(graph), layout.addresses, kernels.linked())
             for name, actions in (("majuscule_run", plan.run), ("majuscule_prepare", plan.prepare))
         ]
     )
@@ -106,7 +108,7 @@ class _Kernels:
 
     def linked(self) -> main_function.Linked:
         """What the main function needs of them."""
-        return main_function.Linked(self._symbols, self._first_checks, self._random)
+        return main_function.Linked(self._symbols, self._first_checks, self._random, len(self.messages))
 
     def source(self, launch: Launch) -> KernelSource:
         """The kernel of a launch, and the road that it takes."""
@@ -117,7 +119,9 @@ class _Kernels:
         return [steps.describe(program, self._plan, action, self.linked(), self._roads) for action in actions]
 
     def _add(self, action: Action) -> None:
-        if isinstance(action, Loop | Several):
+        if isinstance(action, Guarded):
+            self._add(action.action)
+        elif isinstance(action, Loop | Several):
             for inner in action.actions:
                 self._add(inner)
         elif isinstance(action, Launch):
@@ -167,12 +171,19 @@ def _symbols(graph: Graph) -> tuple[Symbol, ...]:
     return tuple(found)
 
 
-def _layout(
-    plan: Plan, kernels: _Kernels, target: Target
-) -> tuple[main_function.Addresses, tuple[Integer, ...], list[dict[str, Any]]]:
-    """Addresses of all buffers, the sizes the largest of which the arena has, and the manifest's list of buffers.
+class _Layout(NamedTuple):
+    """Addresses of all buffers, the sizes the largest of which the arena has, and the manifest's list of buffers."""
 
-    What only `majuscule_prepare` uses has an entry `until` there: the place of the action from which on nothing does.
+    addresses: main_function.Addresses
+    arena: tuple[Integer, ...]
+    buffers: list[dict[str, Any]]
+
+
+def _layout(plan: Plan, kernels: _Kernels, target: Target) -> _Layout:
+    """Where everything is.
+
+    What only `majuscule_prepare` uses has an entry `until` in `buffers`: the place of the action from which
+    on nothing does.
     """
     uses: dict[str, list[int]] = {}
     for step, action in enumerate(plan.run):
@@ -195,13 +206,14 @@ def _layout(
     ]
     buffers.append({"kind": ARENA, "name": ARENA})
     positions = {name: position for position, (name, _) in enumerate(listed)}
-    return main_function.Addresses(positions, memory.offsets, len(listed)), memory.sizes, buffers
+    return _Layout(main_function.Addresses(positions, memory.offsets, len(listed)), memory.sizes, buffers)
 
 
 def _overwritten(plan: Plan, kernels: _Kernels, lifetimes: Mapping[str, Lifetime]) -> dict[str, str]:
     """The temporaries that are written over one that ends where they begin, with the name of that one."""
     found: dict[str, str] = {}
-    for step, action in enumerate(plan.run):
+    for step, done in enumerate(plan.run):
+        action = done.action if isinstance(done, Guarded) else done
         if isinstance(action, Launch) and action.result in lifetimes and lifetimes[action.result].first == step:
             ending = [name for name in action.operands if name in lifetimes and lifetimes[name].last == step]
             operand = overwritten(action, kernels.source(action), plan.buffers, ending)
@@ -215,23 +227,24 @@ def _manifest(
     plan: Plan,
     kernels: _Kernels,
     target: Target,
+    layout: _Layout,
 ) -> dict[str, Any]:
     """Everything that the runtime needs to know, as JSON values."""
     program = graph.program
     main = computes_operations(graph)
     return {
-        **_tensors(graph, plan, kernels, target),
+        **_tensors(graph, plan, target, layout),
         "requirements": [{"value": encode_size(r.value), "reason": r.reason} for r in program.requirements if main],
         "checks": [{"message": message} for message in kernels.messages],
         "steps": kernels.steps(program, plan.run),
         "updates": dict(program.updates) if main else {},
+        "stores": [store.target for store in program.stores] if main else [],
     }
 
 
-def _tensors(graph: Graph, plan: Plan, kernels: _Kernels, target: Target) -> dict[str, Any]:
+def _tensors(graph: Graph, plan: Plan, target: Target, layout: _Layout) -> dict[str, Any]:
     """What it tells of the target, of tensors and of memory."""
-    symbols, (_, arena, buffers) = _symbols(graph), _layout(plan, kernels, target)
-    program = graph.program
+    symbols, program = _symbols(graph), graph.program
     main = computes_operations(graph)
     operations = program.operations if main else program.initializers
 
@@ -246,7 +259,7 @@ def _tensors(graph: Graph, plan: Plan, kernels: _Kernels, target: Target) -> dic
         "target": target.describe(),
         "symbols": [{"name": symbol.name, "minimum": symbol.minimum} for symbol in symbols],
         "inputs": [described(n) | inputs.describe(program, n) for n in program.inputs if main],
-        "outputs": [described(name) for name in graph.roots],
+        "outputs": [described(name) for name in outputs(graph)],
         "parameters": [
             described(n) | {"trained": operation.trained}
             for n, operation in operations.items()
@@ -259,6 +272,6 @@ def _tensors(graph: Graph, plan: Plan, kernels: _Kernels, target: Target) -> dic
             for n, kind in plan.places.items()
             if kind == "prepared"
         ],
-        "buffers": buffers,
-        "arena": encode_largest(arena),
+        "buffers": layout.buffers,
+        "arena": encode_largest(layout.arena),
     }

@@ -10,7 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from .kernel import Stored
-from .plan import Action, Draw, Launch, Plan, touched
+from .plan import Action, Plan, touched
+from .plan import written as written_by
 from .storage import BYTES
 
 
@@ -48,17 +49,9 @@ def _dependencies(actions: Sequence[Action]) -> dict[int, set[int]]:
     users: defaultdict[str, list[int]] = defaultdict(list)
     written: list[set[str]] = []
     for position, action in enumerate(actions):
-        written.append(_written(action))
+        written.append(written_by(action))
         found[position] = set()
         for name in dict.fromkeys(touched(action)):
             found[position] |= {user for user in users[name] if name in written[user] | written[position]}
             users[name].append(position)
     return found
-
-
-def _written(action: Action) -> set[str]:
-    if isinstance(action, Launch):
-        return {action.result} if action.scratch is None else {action.result, action.scratch}
-    if isinstance(action, Draw):
-        return {action.result}
-    return {name for inner in action.actions for name in _written(inner)}

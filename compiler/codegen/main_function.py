@@ -25,8 +25,8 @@ from tvm.ir import Expr, PointerType, PrimType
 from tvm.tirx import BufferLoad, PrimFunc, Var
 
 from ...dsl.integers import Atom, FloorDiv, Index, Integer, Symbol, is_nonnegative
-from .plan import Action, Draw, Launch, Loop, Plan, Several
-from .statements import Block, integer
+from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several
+from .statements import Block, all_of, array_at, cast, integer, number, pointer
 from .storage import memory_dtype
 from .winograd import THREADS
 
@@ -45,11 +45,15 @@ class Addresses:
 
 @dataclass(frozen=True)
 class Linked:
-    """What the main function must know of compiled kernels: the symbol and the first check of each launch."""
+    """What the main function must know of compiled kernels: the symbol and the first check of each launch.
+
+    `number` is how many checks there are.
+    """
 
     symbols: Mapping[int, str]
     checks: Mapping[int, int]
     random: Mapping[str, str]
+    number: int = 0
 
 
 def lower(
@@ -98,6 +102,8 @@ class _Writer:
     def chosen(self, block: Block, actions: Sequence[Action]) -> None:
         """Those of the actions, one after the other, that the caller asks for."""
         for position, action in enumerate(actions):
+            if isinstance(action, Guarded):
+                self._condition(block, action.condition)
             inside = block.child()
             self.actions(inside, [action])
             asked = tirx.And(tirx.LE(self.first, integer(position)), tirx.LT(integer(position), self.last))
@@ -111,6 +117,10 @@ class _Writer:
                 self._draw(block, action)
             elif isinstance(action, Several):
                 self.actions(block, action.actions)
+            elif isinstance(action, Guarded):
+                inside = block.child()
+                self.actions(inside, [action.action])
+                block.branch(self._condition(block, action.condition), inside)
             else:
                 self._loop(block, action)
 
@@ -126,6 +136,19 @@ class _Writer:
         flags = tirx.address_of(BufferLoad(self.status, [integer(first)]))
         call = tirx.call_extern("int32", self.linked.symbols[id(launch)], *arguments, flags)
         block.append(tirx.Evaluate(call))
+
+    def _condition(self, block: Block, name: str) -> Expr:
+        """Whether the truth value in a buffer holds and no check has failed, found out once."""
+        known = block.find(("condition", name))
+        if known is None:
+            place = pointer("truth", "uint8")
+            block.append(tirx.Bind(place, self._address(block, name)))
+            holds = tirx.NE(BufferLoad(array_at(block, place, "uint8", "truth"), [integer(0)]), number(0, "uint8"))
+            status = (BufferLoad(self.status, [integer(check)]) for check in range(self.linked.number))
+            passed = [tirx.EQ(value, number(0, "int32")) for value in status]
+            found = block.bind("kept", cast(all_of([holds, *passed]), "int32"))
+            known = block.remember(("condition", name), tirx.NE(found, number(0, "int32")))
+        return known
 
     def _draw(self, block: Block, draw: Draw) -> None:
         stored = self.plan.buffers[draw.result]

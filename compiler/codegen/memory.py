@@ -13,6 +13,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from ...dsl.integers import ZERO, Integer, Symbol, is_nonnegative
@@ -78,6 +79,8 @@ class _Situation(NamedTuple):
 
     def value(self, size: Integer) -> int:
         """A size as a number."""
+        if size.constant is not None:
+            return size.constant
         values = {atom.name: max(atom.minimum, self.typical) for atom in size.atoms() if isinstance(atom, Symbol)}
         return size.evaluate({**values, THREADS.name: self.cores})
 
@@ -171,17 +174,25 @@ def _first_fit(size: Integer, rivals: Sequence[tuple[Integer, Integer]], situati
     ends = {ZERO, *(high for _, high in rivals)}
     for offset in sorted(ends, key=lambda place: (situation.value(place), str(place))):
         end = offset + size
-        if all(is_nonnegative(low - end) or is_nonnegative(offset - high) for low, high in rivals):
+        if all(_is_above(low, end, situation) or _is_above(offset, high, situation) for low, high in rivals):
             return offset
     return sum(_largest(ends), start=ZERO)
+
+
+def _is_above(high: Integer, low: Integer, situation: _Situation) -> bool:
+    """Whether one place is never below another; most are not, as numbers tell sooner than a proof."""
+    return situation.value(high) >= situation.value(low) and _is_never_negative(high - low)
+
+
+_is_never_negative = lru_cache(maxsize=1 << 16)(is_nonnegative)  # asked again for every order of the temporaries
 
 
 def _largest(sizes: Iterable[Integer]) -> list[Integer]:
     """Those of some sizes that no other is known to reach; several where it depends on the symbols."""
     found: list[Integer] = []
     for size in sizes:
-        if not any(is_nonnegative(other - size) for other in found):
-            found = [other for other in found if not is_nonnegative(size - other)] + [size]
+        if not any(_is_never_negative(other - size) for other in found):
+            found = [other for other in found if not _is_never_negative(size - other)] + [size]
     return found
 
 

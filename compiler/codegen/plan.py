@@ -100,7 +100,29 @@ class Several:
     origin: str
 
 
-Action = Launch | Draw | Loop | Several
+@dataclass(frozen=True)
+class Guarded:
+    """An action that runs only where the truth value in the buffer `condition` holds and no check has failed."""
+
+    action: Launch | Draw | Loop | Several
+    condition: str
+
+    @property
+    def origin(self) -> str:
+        """The tensor that the action makes."""
+        return self.action.origin
+
+
+Action = Launch | Draw | Loop | Several | Guarded
+
+
+@dataclass(frozen=True)
+class Storing:
+    """A buffer of a parameter or of state takes what another buffer holds at the end, where a condition holds."""
+
+    target: str
+    source: str
+    condition: str | None
 
 
 @dataclass
@@ -109,7 +131,7 @@ class Plan:
 
     `places` maps a buffer's name to its kind: input, parameter, state, constant, prepared,
     output or arena.  `roots` maps a tensor that a kernel leaves to the one that it starts from:
-    a sum before its bias, say.
+    a sum before its bias, say.  `stores` are what is still to be kept (see `storing`).
     """
 
     prepare: list[Action] = field(default_factory=list)
@@ -117,6 +139,7 @@ class Plan:
     buffers: dict[str, Stored] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
+    stores: list[Storing] = field(default_factory=list)
 
 
 def touched(action: Action) -> list[str]:
@@ -125,12 +148,33 @@ def touched(action: Action) -> list[str]:
         return [*action.operands, action.result, *([] if action.scratch is None else [action.scratch])]
     if isinstance(action, Draw):
         return [action.result]
+    if isinstance(action, Guarded):
+        return [*touched(action.action), action.condition]
     return [name for inner in action.actions for name in touched(inner)]
+
+
+def written(action: Action) -> set[str]:
+    """Names of all buffers that an action writes."""
+    if isinstance(action, Launch):
+        return {action.result} if action.scratch is None else {action.result, action.scratch}
+    if isinstance(action, Draw):
+        return {action.result}
+    if isinstance(action, Guarded):
+        return written(action.action)
+    return {name for inner in action.actions for name in written(inner)}
 
 
 def computes_operations(graph: Graph) -> bool:
     """Whether a graph computes the program's operations, not the first values of its weights."""
     return not graph.roots or any(root in graph.program.operations for root in graph.roots)
+
+
+def outputs(graph: Graph) -> tuple[str, ...]:
+    """The roots that the caller is given: all but those that are only stored."""
+    program = graph.program
+    shown = {*program.outputs, *program.metrics, *(parts[0] for parts in program.losses.values())}
+    kept = {name for store in program.stores for name in (store.source, store.condition)} - shown
+    return tuple(root for root in graph.roots if root not in kept)
 
 
 def make_plan(graph: Graph, target: Target, *, road: Forced | None = None) -> Plan:
@@ -150,7 +194,8 @@ class _Planner:
         fixed = not graph.program.updates and computes_operations(graph)
         self.once = weight_only(graph) if fixed else set()
         self.written: dict[str, tuple[str, tuple[Integer, ...]]] = {}  # tensor -> partial and subscripts
-        self.outputs = {root: graph.resolve(root) for root in graph.roots}
+        self.outputs = {root: graph.resolve(root) for root in outputs(graph)}
+        self.kept = {graph.resolve(root) for root in graph.roots}
         self.fixed = data_free(graph) if fixed else set()
         self.tiled = {} if road == "direct" else self._choose_tiled(forced=road == "winograd")
         self.absorbed = self._absorbed()
@@ -166,7 +211,19 @@ class _Planner:
         for root, name in self.outputs.items():
             if self._home_of(name) != f"output {root}":
                 self._copy_output(root, name)
+        self._note_stores()
         return self.plan_
+
+    def _note_stores(self) -> None:
+        """Say what is to be kept at the end, and where it is."""
+        for store in self.graph.program.stores:
+            operation = self.graph.program.operations[store.target]
+            assert isinstance(operation, Parameter | State)
+            kind = "parameter" if isinstance(operation, Parameter) else "state"
+            target = self._buffer(store.target, Stored(operation.shape, operation.dtype), kind)
+            source = self._home_of(self.graph.resolve(store.source))
+            condition = None if store.condition is None else self._home_of(self.graph.resolve(store.condition))
+            self.plan_.stores.append(Storing(target, source, condition))
 
     # -- where tensors live ------------------------------------------------------------
 
@@ -194,13 +251,7 @@ class _Planner:
                 )
                 whole = source in results and isinstance(self.graph.operation(source), Equation)
                 same = (source in self.once) == (name in self.once)
-                if (
-                    alone
-                    and whole
-                    and same
-                    and source not in self.outputs.values()
-                    and _covers(piece, self._stored(source))
-                ):
+                if alone and whole and same and source not in self.kept and _covers(piece, self._stored(source)):
                     self.written[source] = (name, _by_axis(piece))
 
     def _place_padded(self) -> None:
@@ -211,7 +262,7 @@ class _Planner:
             if len(group.members) > 1 or name in (*self.absorbed, *self.written) or not isinstance(operation, Equation):
                 continue
             for source in self.graph.network.predecessors(name):
-                taken = source in self.written or source in self.filled or source in self.outputs.values()
+                taken = source in self.written or source in self.filled or source in self.kept
                 if source not in results or taken or self.graph.consumers(source) != [name]:
                     continue
                 found = padding(operation, self._stored(source).shape)
@@ -298,7 +349,7 @@ class _Planner:
                 operation = self.graph.operation(name)
                 choice = isinstance(operation, Equation) and operation.combiner is None and _selects(operation.body)
                 readers = self.graph.consumers(name)
-                if choice and name not in self.outputs.values() and all(self._pads(reader, name) for reader in readers):
+                if choice and name not in self.kept and all(self._pads(reader, name) for reader in readers):
                     found.add(name)
         return found
 

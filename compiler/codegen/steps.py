@@ -12,7 +12,7 @@ from typing import Any
 from ...dsl.equations import Program
 from ...dsl.integers import ZERO, Index, Integer
 from .main_function import Linked
-from .plan import Action, Draw, Launch, Plan, Several
+from .plan import Action, Draw, Guarded, Launch, Plan, Several
 from .sizes import encode_size
 from .storage import BYTES
 
@@ -47,6 +47,8 @@ def _kernels(plan: Plan, action: Action, linked: Linked, roads: Mapping[int, str
         return [linked.symbols[id(action)]], roads[id(action)]
     if isinstance(action, Draw):
         return [linked.random[plan.buffers[action.result].dtype]], "random numbers"
+    if isinstance(action, Guarded):
+        return _kernels(plan, action.action, linked, roads)
     inside = [_kernels(plan, inner, linked, roads) for inner in action.actions]
     names = [name for names, _ in inside for name in names]
     if isinstance(action, Several):
@@ -62,6 +64,8 @@ def _work(plan: Plan, action: Action) -> tuple[Integer, Integer]:
     if isinstance(action, Draw):
         drawn = plan.buffers[action.result]
         return drawn.count, drawn.count * BYTES[drawn.dtype]
+    if isinstance(action, Guarded):
+        return _work(plan, action.action)
     if isinstance(action, Several):
         parts = [_work(plan, inner) for inner in action.actions]
         return sum((flops for flops, _ in parts), start=ZERO), sum((moved for _, moved in parts), start=ZERO)

@@ -1,0 +1,79 @@
+"""The trainer as its users hold it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+import majuscule
+
+TEXT = """
+Given x[6]
+h[8] = tanh(FC(x, Φ1))
+s[3] = FC(Dropout(h, rate 0.25), Φ2)
+when training:
+    Given label[]: int64
+    loss cost = cross_entropy(s, label)
+    metric right = accuracy(s, label)
+output s
+"""
+
+
+def batch(size: int = 12, seed: int = 0) -> dict[str, Any]:
+    generator = numpy.random.default_rng(seed)
+    label = generator.integers(0, 3, size)
+    x = generator.normal(size=(size, 6)) + numpy.eye(3, 6)[label] * 3
+    return {"x": x.astype("float32"), "label": label}
+
+
+@pytest.fixture
+def trainer() -> majuscule.Trainer:
+    return majuscule.Trainer(TEXT, optimiser="Adam", rate=0.02)
+
+
+def state(trainer: majuscule.Trainer) -> dict[str, bytes]:
+    """Every tensor bit for bit."""
+    return {name: array.tobytes() for name, array in trainer.tensors.items()}
+
+
+def test_a_training_learns(trainer: majuscule.Trainer) -> None:
+    reports = trainer.fit([batch(seed=k) for k in range(8)], 10, validation=[batch(60, 99)])
+    assert [report.epoch for report in reports] == list(range(1, 11))
+    assert reports[-1].training["cost"] < reports[0].training["cost"] / 2
+    assert reports[-1].validation["right"] > 0.9
+    assert trainer.evaluate([batch(60, 99)]) == reports[-1].validation
+
+
+def test_a_training_goes_on_bit_for_bit(trainer: majuscule.Trainer, tmp_path: Path) -> None:
+    batches = [batch(seed=k) for k in range(5)]
+    whole = majuscule.Trainer(TEXT, optimiser="Adam", rate=0.02)
+    whole.fit(batches, 2)
+    for part in batches[:3]:
+        trainer.step(part)
+        trainer.batch += 1
+    trainer.save(tmp_path / "now.safetensors")
+    other = majuscule.Trainer(TEXT, optimiser="Adam", rate=0.02, seed=5, threads=2)
+    other.load(tmp_path / "now.safetensors")
+    other.fit(batches, 2)
+    assert state(other) == state(whole)
+    assert (other.steps, other.epoch) == (10, 2)
+
+
+def test_threads_do_not_matter() -> None:
+    found = []
+    for threads in (1, 2):
+        trainer = majuscule.Trainer(TEXT, threads=threads)
+        for seed in range(3):
+            trainer.step(batch(40, seed))
+        found.append(state(trainer))
+    assert found[0] == found[1]
+
+
+def test_the_module_has_the_weights_of_the_moment(trainer: majuscule.Trainer) -> None:
+    given = batch()
+    before = trainer.module()(given["x"])
+    trainer.step(given)
+    assert not numpy.array_equal(trainer.module()(given["x"]), before)
