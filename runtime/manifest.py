@@ -32,6 +32,7 @@ def check_manifest(manifest: Any, constants: Mapping[str, Array]) -> None:
 
 def _check(manifest: Any, constants: Mapping[str, Array]) -> None:
     _require(isinstance(manifest["name"], str), "the program has no name")
+    check_metadata(manifest.get("metadata", {}))
     for key in _LISTS:
         _require(isinstance(manifest[key], list), f"{key} is no list")
     for key in ("kind", "triple", "architecture"):
@@ -66,6 +67,18 @@ def _check(manifest: Any, constants: Mapping[str, Array]) -> None:
         _require(all(isinstance(text, str) for text in texts), "a step has no description")
         counts = [sizes.evaluate(step[key], symbols) for key in ("flops", "bytes")]
         _require(all(isinstance(count, int) for count in counts), f"the step {step['origin']} has no counts")
+
+
+def check_metadata(metadata: Any) -> None:
+    """Raise ValueError for metadata in which the keys that commands use have no sense (see `Module.metadata`)."""
+    _require(isinstance(metadata, dict), "the metadata have no names")
+    for key in ("classes", "pixels"):
+        names = metadata.get(key, [])
+        _require(isinstance(names, list) and all(isinstance(name, str) for name in names), f"{key} are no names")
+    for entry in metadata.get("normalisation", {}).values():
+        numbers = [*entry["mean"], *entry["deviation"]]
+        finite = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+        _require(finite and all(entry["deviation"]), "a mean or deviation is no number")
 
 
 def _require(condition: bool, problem: str) -> None:

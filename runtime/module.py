@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from .errors import ArgumentError, ClosedModule, OutOfMemory
 from .executor import Executor, get_executor
 from .footprint import Footprint, footprint
 from .host import require_host
+from .manifest import check_metadata
 from .profiling import Parts, Profile, measure
 from .program import Plan, Program
 from .signature import Lengths, Signature, TensorInfo, describe_tensor, nearest
@@ -124,7 +126,7 @@ class Module:
         """
         program, executor = self._open()
         plan, arrays, outputs = self._arranged(executor, inputs, named, out)
-        executor.run(lambda: program.run(plan, arrays, outputs, seed, step))
+        executor.run(lambda: program.run(plan, arrays, outputs, seed, step), brief=plan.is_brief)
         return outputs[0] if len(outputs) == 1 else Outputs(self._output_names, outputs)
 
     def _arranged(
@@ -270,6 +272,29 @@ class Module:
     def source(self) -> str:
         """The text of the main program, empty if the module does not have it."""
         return next(iter(self._artifact.sources.values()), "")
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What is kept with the module beside its program, as plain values.
+
+        `maj train` keeps `classes`, the names of the classes in the order of their scores;
+        `pixels`, the inputs for which bytes are divided by 255; and `normalisation`, by input the
+        `mean` and `deviation` of what it was trained with.  Calls do not look at it.
+        """
+        return MappingProxyType(dict(self._manifest.get("metadata", {})))
+
+    def set_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Keep plain values (what JSON can hold) with the module, instead of those before.
+
+        Raises `ArgumentError` for anything else.
+        """
+        try:
+            plain = json.loads(json.dumps(dict(metadata), allow_nan=False))
+            check_metadata(plain)
+        except (TypeError, ValueError, AttributeError, KeyError) as error:
+            raise ArgumentError(f"the metadata cannot be kept: {error}") from error
+        self._manifest = {**self._manifest, "metadata": plain}
+        self._artifact = replace(self._artifact, manifest=self._manifest)
 
     def __repr__(self) -> str:
         inputs, outputs = ", ".join(map(str, self.inputs)), ", ".join(map(str, self.outputs))

@@ -26,16 +26,18 @@ RUN, PREPARE = "majuscule_run", "majuscule_prepare"
 _AFTER_SYMBOLS = 5  # seed, step, first, last, threads
 _EVERYTHING = (0, 2**62)
 """The first action to run and the one to stop before, for all of them."""
+_BRIEF = 5e-4  # seconds of a run that nobody minds waiting for
 _WEIGHT_KINDS = ("parameter", "state")
 
 
 class Plan:
     """What run-time sizes and the number of threads settle: symbol values, output shapes, arena size."""
 
-    __slots__ = ("arena", "output_shapes", "symbols", "threads")
+    __slots__ = ("arena", "is_brief", "output_shapes", "symbols", "threads")
 
     def __init__(self, manifest: Mapping[str, Any], symbols: Mapping[str, int], threads: int) -> None:
         self.threads = threads
+        self.is_brief = False  # until a run has shown it
         self.symbols = [symbols[entry["name"]] for entry in manifest["symbols"]]
         self.output_shapes = [
             tuple(sizes.evaluate(size, symbols) for size in entry["shape"]) for entry in manifest["outputs"]
@@ -109,7 +111,9 @@ class Program:
         self._sizes[:] = [*plan.symbols, _as_int64(seed), _as_int64(step), *_EVERYTHING, plan.threads]
         if len(self._status):
             self._status.fill(0)
+        start = time.perf_counter()
         self._run(self._arguments)
+        plan.is_brief = time.perf_counter() - start < _BRIEF
         if len(self._status) and self._status.any():
             failed = numpy.flatnonzero(self._status)
             raise CheckError("; ".join(self._manifest["checks"][i]["message"] for i in failed))

@@ -75,18 +75,28 @@ class Nest:
         """All loops, into the body of the function."""
         order = self.schedule.order
         pieces = [self._pieces(index) for index in order]
-        spread = self.schedule.parallel
-        counts = [self._trips(found) for found in pieces[:spread]]
-        if not counts:
+        if not self.schedule.parallel:
             self._serial(block, order, pieces, {})
             return
+        if self.schedule.threads_from is None:
+            self._spread(block, order, pieces)
+            return
+        several, alone = block.child(), block.child()
+        self._spread(several, order, pieces)
+        self._serial(alone, order, pieces, {})
+        enough = tirx.GE(self.lowering.size(self.schedule.threads_from), integer(0))
+        block.branch(enough, several, alone)
+
+    def _spread(self, block: Block, order: Sequence[str], pieces: list[list[Piece]]) -> None:
+        """One parallel loop over the outermost indices, the others inside of it."""
+        counts = [self._trips(found) for found in pieces[: self.schedule.parallel]]
         total = counts[0]
         for count in counts[1:]:
             total = total * count
         with block.loop("task", self.lowering.size(total), PARALLEL) as (body, task):
             rounds: list[Expr] = []
-            for position in reversed(range(spread)):
-                extent = self.lowering.size(counts[position])
+            for position, count in reversed(list(enumerate(counts))):
+                extent = self.lowering.size(count)
                 if position == 0:
                     rounds.insert(0, task)
                 else:

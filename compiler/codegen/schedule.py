@@ -16,10 +16,11 @@ class Schedule:
     runs along `lanes` lanes; if it is a reduction index, every lane sums its share and the
     lanes are added at the end.  `tiles` says how many elements (vectors, for `vector`) of
     an index are computed at once in registers.  The first `parallel` output indices are
-    spread over threads.  The last `written_out` reduction indices have no loops: their
-    steps stand one after the other and share what they load, those together that read the same
-    element at the offset `slid`.  A `stretch` above 0 keeps that
-    many sums in memory instead of a tile in registers (see `streaming`).
+    spread over threads, if `threads_from`, an expression of run-time sizes, is None or at
+    least 0.  The last `written_out` reduction indices have no loops: their steps stand one
+    after the other and share what they load, those together that read the same element at
+    the offset `slid`.  A `stretch` above 0 keeps that many sums in memory instead of a tile
+    in registers (see `streaming`).
     """
 
     order: tuple[str, ...]
@@ -28,6 +29,7 @@ class Schedule:
     lanes: int = 1
     tiles: Mapping[str, int] = field(default_factory=dict)
     parallel: int = 0
+    threads_from: Integer | None = None
     stretch: int = 0
     written_out: int = 0
     slid: Integer | None = None

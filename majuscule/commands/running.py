@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,18 +55,19 @@ def run(
 
     check_targets(output or [])
     with open_module(program, weights=weights, seed=seed, threads=threads, exact=exact, road=road) as module:
-        arrays = read_inputs(inputs or [], module.inputs, resize=resize)
+        arrays = read_inputs(inputs or [], module.inputs, resize=resize, metadata=module.metadata)
         result = module(*(arrays[tensor.name] for tensor in module.inputs), seed=seed)
         names = [tensor.name for tensor in module.outputs]
+        classes = module.metadata.get("classes", [])
     outputs = dict(zip(names, [result] if len(names) == 1 else result, strict=True))
     written = write_outputs(output or [], outputs)
     for file in written:
         typer.echo(f"wrote {file}", err=True)
     if as_json:
-        print_json({"outputs": {name: _facts(array, all_values=True) for name, array in outputs.items()}})
+        print_json({"outputs": {name: _facts(array, classes, all_values=True) for name, array in outputs.items()}})
     elif not written:
         for name, array in outputs.items():
-            _print(name, array)
+            _print(name, array, classes)
 
 
 def open_module(
@@ -101,7 +103,7 @@ def _is_module(path: str) -> bool:
 # -- showing -----------------------------------------------------------------------------------
 
 
-def _facts(array: Array, *, all_values: bool = False) -> dict[str, Any]:
+def _facts(array: Array, classes: Sequence[str], *, all_values: bool = False) -> dict[str, Any]:
     """Shape, statistics, first values and, for scores of classes, the largest of each sample."""
     import numpy
 
@@ -113,19 +115,24 @@ def _facts(array: Array, *, all_values: bool = False) -> dict[str, Any]:
             facts |= {key: float(getattr(finite, key)()) for key in ("min", "mean", "max", "std")}
         if finite.size < numbers.size:
             facts["not_finite"] = int(numbers.size - finite.size)
-    if array.ndim == 2 and array.shape[1] > _TOP and array.dtype.kind == "f":
-        facts["top"] = [_largest(row) for row in array[:_MOST_SAMPLES]]
+    if array.ndim == 2 and (array.shape[1] > _TOP or array.shape[1] == len(classes) > 1) and array.dtype.kind == "f":
+        named = classes if len(classes) == array.shape[1] else []
+        facts["top"] = [_largest(row, named) for row in array[:_MOST_SAMPLES]]
     facts["head"] = [_plain(value) for value in array.reshape(-1)[:8]]
     if all_values and array.size <= _MOST_VALUES:
         facts["values"] = _nested(array)
     return facts
 
 
-def _largest(row: Array) -> list[dict[str, Any]]:
+def _largest(row: Array, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """The places of the largest scores, with the names of their classes if those are known."""
     import numpy
 
     order = numpy.argsort(-row.astype(numpy.float64), kind="stable")[:_TOP]
-    return [{"class": int(place), "score": _plain(row[place])} for place in order]
+    names = [{"name": classes[place]} if classes else {} for place in order]
+    return [
+        {"class": int(place), **name, "score": _plain(row[place])} for place, name in zip(order, names, strict=True)
+    ]
 
 
 def _plain(value: Any) -> Any:
@@ -140,8 +147,8 @@ def _nested(array: Array) -> Any:
     return _plain(array) if array.ndim == 0 else [_nested(part) for part in array]
 
 
-def _print(name: str, array: Array) -> None:
-    facts = _facts(array)
+def _print(name: str, array: Array, classes: Sequence[str]) -> None:
+    facts = _facts(array, classes)
     typer.echo(f"{name}: {facts['dtype']}{facts['shape']}")
     if "mean" in facts and array.size > 1:
         statistics = "  ".join(f"{key} {facts[key]:.6g}" for key in ("min", "mean", "max", "std"))
@@ -151,7 +158,7 @@ def _print(name: str, array: Array) -> None:
     head = ", ".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in facts["head"])
     typer.echo(f"  {head}{', …' if array.size > 8 else ''}")
     for sample, top in enumerate(facts.get("top", [])):
-        places = "  ".join(f"{entry['class']} ({entry['score']:.6g})" for entry in top)
+        places = "  ".join(f"{entry.get('name', entry['class'])} ({entry['score']:.6g})" for entry in top)
         typer.echo(f"  largest{f' of sample {sample}' if array.shape[0] > 1 else ''}: {places}")
     if "top" in facts and array.shape[0] > _MOST_SAMPLES:
         typer.echo(f"  … and {array.shape[0] - _MOST_SAMPLES} samples more")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from ..runtime.data.normalisation import Normalisation
+from ..runtime.data.pictures import ENDINGS as PICTURES
+from ..runtime.data.pictures import read_picture
+from ..runtime.errors import DataError
 from .failures import Failure, file_problem
 
 if TYPE_CHECKING:
@@ -15,15 +19,22 @@ if TYPE_CHECKING:
 
 Array = numpy.ndarray[Any, Any]
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 READABLE = (".npy", ".npz", *PICTURES)
 
 
-def read_inputs(arguments: Sequence[str], inputs: Sequence[TensorInfo], *, resize: bool) -> dict[str, Array]:
+def read_inputs(
+    arguments: Sequence[str],
+    inputs: Sequence[TensorInfo],
+    *,
+    resize: bool,
+    metadata: Mapping[str, Any] | None = None,
+) -> dict[str, Array]:
     """Arrays for a module's inputs from `file` and `name=file` arguments; raises Failure.
 
     Files without a name are the inputs in order; where there is one input, all of them are
     its samples.  A .npz file without a name may hold several inputs by name.
+
+    `metadata` are the module's: inputs are prepared as those that it was trained with.
     """
     named, positional = _by_name(arguments, inputs)
     given = {name: [_read(file, inputs[_index(name, inputs)], resize)] for name, file in named.items()}
@@ -43,7 +54,7 @@ def read_inputs(arguments: Sequence[str], inputs: Sequence[TensorInfo], *, resiz
     missing = [tensor.name for tensor in inputs if tensor.name not in given]
     if missing:
         raise Failure(f"missing: input{'s' if len(missing) > 1 else ''} {', '.join(missing)}", *_how_to_give(inputs))
-    return {name: _together(arrays, name) for name, arrays in given.items()}
+    return {name: _prepared(_together(arrays, name), name, metadata or {}) for name, arrays in given.items()}
 
 
 def _by_name(arguments: Sequence[str], inputs: Sequence[TensorInfo]) -> tuple[dict[str, str], list[str]]:
@@ -81,6 +92,13 @@ def _together(arrays: list[Array], name: str) -> Array:
         shapes = ", ".join(str(list(array.shape)) for array in arrays)
         raise Failure(f"the files for input {name} have different shapes: {shapes}")
     return numpy.concatenate(arrays)
+
+
+def _prepared(array: Array, name: str, metadata: Mapping[str, Any]) -> Array:
+    """Bytes as numbers from 0 to 1, less the mean, divided by the deviation, where the module was trained so."""
+    if array.dtype == numpy.uint8 and name in metadata.get("pixels", ()):
+        array = (array / numpy.float32(255)).astype(numpy.float32)
+    return Normalisation.from_json(metadata.get("normalisation", {})).apply(name, array)
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -137,47 +155,17 @@ def _with_batch(array: Array, tensor: TensorInfo) -> Array:
 
 def _read_picture(file: str, tensor: TensorInfo, resize: bool) -> Array:
     """Rows × columns × channels; values from 0 to 1, or bytes for an input of bytes."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     shape = tensor.shape[1:] if tensor.batched else tensor.shape
     if len(shape) not in (2, 3):
         raise Failure(f"input {tensor} is no picture, so {file} does not fit")
-    modes = {1: "L", 3: "RGB", 4: "RGBA"}
-    mode = "L" if len(shape) == 2 else modes.get(cast(int, shape[2]), "")
-    if not mode:
+    rows, columns, *channels = (size if isinstance(size, int) else None for size in shape)
+    if channels and channels[0] not in (1, 3, 4):
         raise Failure(f"input {tensor} has {shape[2]} channels, and a picture has 1, 3 or 4")
     try:
-        with Image.open(file) as opened:
-            picture = ImageOps.exif_transpose(opened).convert(mode)
-    except UnidentifiedImageError as error:
-        raise Failure(f"{file} is no picture that can be read") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        known = isinstance(error, OSError) and error.errno
-        raise Failure(file_problem(cast(OSError, error), file) if known else f"{file}: {error}") from error
-    picture = _fitted(picture, shape, file, resize)
-    pixels = numpy.asarray(picture)
-    if len(shape) == 3 and pixels.ndim == 2:
-        pixels = pixels[:, :, None]
-    if tensor.dtype == "uint8":
-        return pixels
-    return (pixels / numpy.float32(255)).astype(numpy.float32)
-
-
-def _fitted(picture: Any, shape: Sequence[int | str], file: str, resize: bool) -> Any:
-    """The picture in the size that the input has."""
-    from PIL import Image
-
-    columns, rows = picture.size
-    wanted_rows = shape[0] if isinstance(shape[0], int) else rows
-    wanted_columns = shape[1] if isinstance(shape[1], int) else columns
-    if (rows, columns) == (wanted_rows, wanted_columns):
-        return picture
-    if not resize:
-        raise Failure(
-            f"{file} has {rows}×{columns} pixels (rows × columns), and the input {wanted_rows}×{wanted_columns}",
-            "--resize scales pictures to the size of the input",
-        )
-    return picture.resize((wanted_columns, wanted_rows), Image.Resampling.BILINEAR)
+        pixels = read_picture(file, (rows, columns), channels[0] if channels else None, resize=resize)
+    except DataError as error:
+        raise Failure(error.message) from error
+    return pixels if tensor.dtype == "uint8" else (pixels / numpy.float32(255)).astype(numpy.float32)
 
 
 # -- writing -----------------------------------------------------------------------------------

@@ -66,16 +66,10 @@ class Normalisation:
         return {name: {"mean": list(self.mean[name]), "deviation": list(self.deviation[name])} for name in self.mean}
 
     @staticmethod
-    def from_json(values: Any) -> Normalisation:
-        """What `to_json` gave; raises ValueError for anything else."""
-        try:
-            mean = {str(name): tuple(map(float, entry["mean"])) for name, entry in values.items()}
-            deviation = {str(name): tuple(map(float, entry["deviation"])) for name, entry in values.items()}
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError("means and deviations cannot be understood") from error
-        if any(not value for entry in deviation.values() for value in entry):
-            raise ValueError("a deviation is 0")
-        return Normalisation(mean, deviation)
+    def from_json(values: Mapping[str, Mapping[str, list[float]]]) -> Normalisation:
+        """What `to_json` gave."""
+        mean = {name: tuple(entry["mean"]) for name, entry in values.items()}
+        return Normalisation(mean, {name: tuple(entry["deviation"]) for name, entry in values.items()})
 
 
 def _is_normalised(shape: tuple[int | None, ...], dtype: numpy.dtype[Any]) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import majuscule
 from majuscule.commands.application import app
 
 Maj = Callable[..., Any]
@@ -184,3 +185,29 @@ def test_roads_that_nothing_can_take_are_refused(compiled: Path, maj: Maj, small
     again = maj("run", str(compiled), "in.npy", "--exact")
     assert again.exit_code == 2
     assert "is compiled already" in again.stderr
+
+
+def test_names_of_classes_and_preparation_travel_with_a_module(compiled: Path, maj: Maj, tmp_path: Path) -> None:
+    names = ["ant", "bee", "cat", "dog", "eel", "fox", "gnu"]
+    with majuscule.load(compiled) as module:
+        module.set_metadata({
+            "classes": names,
+            "pixels": ["picture"],
+            "normalisation": {"picture": {"mean": [0.5, 0.0, 1.0], "deviation": [1.0, 2.0, 0.25]}},
+        })  # fmt: skip
+        module.save(tmp_path / "named.mod")
+    pixels = numpy.random.default_rng(3).integers(0, 256, (2, 3, 3), "uint8")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    numpy.save(tmp_path / "a.npy", pixels)
+    scores, _ = expected((pixels[None] / 255 - [0.5, 0.0, 1.0]) / [1.0, 2.0, 0.25])
+    for file in ("a.png", "a.npy"):
+        report = json.loads(maj("run", "named.mod", file, "--json").stdout)["outputs"]["s"]
+        numpy.testing.assert_allclose(report["values"], scores, rtol=1e-5, atol=1e-6)
+        assert report["top"][0][0]["name"] == names[int(scores.argmax())]
+    assert f"largest: {names[int(scores.argmax())]} (" in maj("run", "named.mod", "a.png").stdout
+
+
+@pytest.mark.parametrize("metadata", [{"classes": [1]}, {"normalisation": {"x": {"mean": [0], "deviation": [0]}}}])
+def test_metadata_without_sense_are_refused(compiled: Path, metadata: dict[str, Any]) -> None:
+    with majuscule.load(compiled) as module, pytest.raises(majuscule.ModuleError, match="cannot be kept"):
+        module.set_metadata(metadata)

@@ -126,6 +126,37 @@ def test_modules_that_use_all_cores_share_a_thread_and_others_have_their_own(art
     assert Module(artifact, threads=1)._executor is not Module(artifact, threads=1)._executor
 
 
+def test_brief_functions_of_the_main_thread_run_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_home", executors._MainThread())
+    first, second = Executor(2, available_cores()), Executor(2, available_cores())
+    here = threading.get_ident()
+    assert first.run(threading.get_ident, brief=True) == here
+    assert first.run(threading.get_ident) != here
+    assert second.run(threading.get_ident, brief=True) != here  # the pool of the main thread is the first one's
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(first.run, threading.get_ident, brief=True).result() not in (
+            here,
+            pool.submit(threading.get_ident).result(),
+        )
+
+
+def test_functions_of_an_executor_never_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_home", executors._MainThread())
+    executor = Executor(1, available_cores())
+    running: list[int] = []
+
+    def function() -> int:
+        running.append(1)
+        time.sleep(0.0005)
+        running.pop()
+        return len(running)
+
+    with ThreadPoolExecutor(2) as pool:
+        others = [pool.submit(executor.run, function) for _ in range(60)]
+        assert not any(executor.run(function, brief=True) for _ in range(60))
+        assert not any(other.result() for other in others)
+
+
 def test_the_thread_ends_with_its_executor() -> None:
     executor = Executor(2, available_cores())
     thread = executor.run(threading.current_thread)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 
 from ....dsl.equations import Read
-from ....dsl.integers import Element, FloorDiv, Integer
+from ....dsl.integers import Element, FloorDiv, Integer, is_nonnegative
 from ... import rewriting
 from ..expressions import Lowering
 from ..kernel import Kernel, has_gather, row_major, step
@@ -93,15 +93,27 @@ def by_reads(kernel: Kernel) -> tuple[str, ...]:
     return tuple(sorted((axis.name for axis in kernel.reduction), key=key))
 
 
-def spread(kernel: Kernel, schedule_order: Sequence[str], schedule: Schedule, target: Target, weight: int = 1) -> int:
-    """How many of the outermost loops to spread over threads: enough for balance, none for little work."""
-    if work(kernel) * weight < _WORTH_THREADS or target.cores == 1:
-        return 0
+def on_threads(kernel: Kernel, schedule: Schedule, target: Target, least: int = _WORTH_THREADS) -> Schedule:
+    """The schedule with its outermost loops on threads: enough of them for balance, none for little work.
+
+    From how many evaluations of the body on that pays is `least`.  Where a call may have fewer, the
+    schedule says from which size on threads are used.
+    """
+    if work(kernel) < least or target.cores == 1:
+        return schedule
+    amount = reduce(Integer.__mul__, (axis.size for axis in (*kernel.domain, *kernel.reduction)), Integer.of(1))
+    enough = amount - least
+    parallel = _spread(kernel, schedule, target)
+    return replace(schedule, parallel=parallel, threads_from=None if is_nonnegative(enough) else enough)
+
+
+def _spread(kernel: Kernel, schedule: Schedule, target: Target) -> int:
+    """How many of the outermost loops make enough tasks."""
     wanted, tasks = max(4 * target.cores, 16), 1
-    for depth, name in enumerate(schedule_order):
+    for depth, name in enumerate(schedule.order):
         if tasks >= wanted:
             return depth
         lanes = schedule.lanes if name == schedule.vector else 1
         pieces = cut(kernel.size(name), schedule.tiles.get(name, 1), lanes)
         tasks *= max(sum(estimate(piece.trips, 1) if piece.trips.terms else 0 for piece in pieces), 1)
-    return len(schedule_order)
+    return len(schedule.order)

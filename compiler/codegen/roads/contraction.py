@@ -25,6 +25,7 @@ from . import analysis
 _LOAD = 1.0  # the cost of a load against that of one multiply-add on vectors
 _MAXIMAL_TILE = 14
 _WORTH_A_VARIANT = 0.8  # of the cost that a second schedule must stay below
+_WORTH_THREADS = 1 << 18  # products; one core computes fewer in the time that starting another one takes
 _LARGE = 1 << 18  # elements of an operand that does not stay in the second cache
 _FAR = 4.0  # the cost of loading what no known index lets stay in a cache, against other loads
 _FAR_APART = 1e-4
@@ -83,7 +84,7 @@ def _schedule(kernel: Kernel, target: Target, found: _Candidate) -> Schedule:
         reduction = (*(name for name in reduction if name != found.vector), found.vector)
     written, slid = _written_out(kernel, found)
     schedule = Schedule(order, reduction, found.vector, found.lanes, dict(found.tiles), written_out=written, slid=slid)
-    return replace(schedule, parallel=analysis.spread(kernel, order, schedule, target))
+    return analysis.on_threads(kernel, schedule, target, _WORTH_THREADS)
 
 
 def window(kernel: Kernel, inside: int = 0) -> tuple[str, int] | None:

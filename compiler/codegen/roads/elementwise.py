@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..kernel import Kernel
 from ..schedule import Schedule
 from ..target import Target
@@ -20,7 +18,7 @@ def schedule(kernel: Kernel, target: Target) -> Schedule:
         size = kernel.size(vector).constant
         vectors = 4 if size is None else max(min(4, size // lanes), 1)
         found = Schedule(order, vector=vector, lanes=lanes, tiles={vector: vectors})
-    return replace(found, parallel=analysis.spread(kernel, order, found, target))
+    return analysis.on_threads(kernel, found, target)
 
 
 def _suits(kernel: Kernel, name: str) -> bool:

@@ -6,8 +6,6 @@ reduction index that is, and several are in flight to hide the latency of the ad
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..kernel import Kernel
 from ..schedule import Schedule
 from ..target import Target
@@ -19,7 +17,7 @@ def schedule(kernel: Kernel, target: Target) -> Schedule:
     order = tuple(analysis.by_output(kernel))
     found = _along_output(kernel, target, order) or _along_reduction(kernel, target, order)
     found = found or Schedule(order, analysis.by_reads(kernel))
-    return replace(found, parallel=analysis.spread(kernel, order, found, target))
+    return analysis.on_threads(kernel, found, target)
 
 
 def _along_output(kernel: Kernel, target: Target, order: tuple[str, ...]) -> Schedule | None:
