@@ -32,6 +32,7 @@ from .statements import PARALLEL, SERIAL, Block, all_of, integer, lanes_of
 from .storage import store
 
 _LONG = 64  # steps of a reduction in which more than a few lines of memory arrive
+_STREAM = 1 << 17  # elements that lie next to each other; the hardware has noticed long before their end
 _ROUNDS = 64  # uses of a part of an operand besides which waiting for it counts for nothing
 
 
@@ -216,7 +217,8 @@ class Nest:
         inner = [name for name in order[order.index(part.index) + 1 :] if trips[name].constant != 1]
         rounds = math.prod(self.rounds[name][1] for name in inner)
         steps = math.prod(axis.size.constant or 0 for axis in self.kernel.reduction)
-        if steps < _LONG or not 0 < rounds <= _ROUNDS:
+        streams = rounds == 1 and part.span > _STREAM
+        if steps < _LONG or not 0 < rounds <= _ROUNDS or streams:
             return None
         turn: Expr = integer(0)
         for name in inner:

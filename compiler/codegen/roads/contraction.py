@@ -16,12 +16,14 @@ from dataclasses import dataclass, replace
 
 from ....dsl.equations import Read
 from ....dsl.integers import FloorDiv, Integer, Symbol
+from .. import machine
 from ..joining import steps
 from ..kernel import Kernel
 from ..schedule import Road, Schedule, cut
 from ..target import Target
 from . import analysis
 
+_FROM_THIRD_CACHE = 3.0  # the cost of a load that the second cache cannot serve, against other loads
 _LOAD = 1.0  # the cost of a load against that of one multiply-add on vectors
 _MAXIMAL_TILE = 14
 _WORTH_A_VARIANT = 0.8  # of the cost that a second schedule must stay below
@@ -178,6 +180,7 @@ class _Tiles:
             kernel, max(_stepped(kernel, name, analysis.lanes_for(kernel, name, target)) for name in self.outputs)
         )
         self.loads = [self._load(read) for read in body_reads(kernel)]
+        self.cache = machine.of(target).l2_bytes
         self.steps = math.prod(self.sizes[name] for name in self.reduction)
         self._coverage: dict[tuple[str, int, int], float | None] = {}
 
@@ -218,8 +221,9 @@ class _Tiles:
         accumulators, loads, held = math.prod(tiles.values()), 0.0, 0
         for (used, strides), load, read in zip(self.reads, self.loads, body_reads(self.kernel), strict=True):
             count = math.prod(self._loaded(name, tile, strides) for name, tile in tiles.items() if name in used)
+            far = 1.0 if self._stays(used, strides, tiles, vector, lanes) else _FROM_THIRD_CACHE
             crowd = max((_crowd(tile, strides[name] or 0) for name, tile in tiles.items() if name != vector), default=1)
-            loads += load * count * self._price(read, strides[vector], vector, lanes) * max(1.0, crowd / _WAYS)
+            loads += load * count * self._price(read, strides[vector], vector, lanes) * max(1.0, crowd / _WAYS, far)
             held = max(held, int(count)) if strides[vector] == 0 else held + min(int(count), 4)
         if accumulators + min(held, 5) + 1 > self.target.registers:
             return
@@ -237,6 +241,15 @@ class _Tiles:
         reach = max((abs(by or 0) for _, by_index in self.reads for n, by in by_index.items() if n in tiles), default=0)
         cost *= 1 + _FAR_APART * math.log2(reach + 1)  # among equals, neighbours in memory
         yield _Candidate(cost, opened, vector, lanes, tuple(tiles.items()))
+
+    def _stays(
+        self, used: set[str], strides: dict[str, int | None], tiles: dict[str, int], vector: str, lanes: int
+    ) -> bool:
+        """Whether what tiles read again and again of an operand, for other tiles along the vectors another part, is
+        small enough for the second cache."""
+        if vector not in tiles or strides[vector] != 1 or any(name in used for name in tiles if name != vector):
+            return True
+        return 4 * lanes * tiles[vector] * math.prod(self.sizes[n] for n in self.reduction if n in used) <= self.cache
 
     def _price(self, read: Read, stride: int | None, vector: str, lanes: int) -> float:
         """The cost of a load of a vector against one from places next to each other."""
