@@ -14,6 +14,7 @@ from .runtime.training import TRAINING, TrainingStep
 
 if TYPE_CHECKING:
     from .compiler.codegen.winograd import Forced
+    from .compiler.training import Step
     from .dsl.equations import Program
 
 
@@ -53,17 +54,13 @@ def compile_step(
     from .compiler.graph import Graph
     from .compiler.interpreter import initial_values
     from .compiler.pipeline import optimize
-    from .compiler.training import Choices, training_step
-    from .compiler.training.step import trained_parameters
     from .runtime.artifact import Artifact
     from .runtime.host import cpu_features
 
-    rules = Rules(optimiser, source=program.source, folder=folder, clip_norm=clip_norm, clip_value=clip_value)
-    trained = trained_parameters(program)
-    factors = {name: factor for pattern, factor in (rates or {}).items() for name in matching(pattern, trained)}
-    still = frozenset(name for pattern in frozen for name in matching(pattern, trained))
-    choices = Choices(None if losses is None else tuple(losses), still, factors, tuple(outputs), accumulate)
-    step = training_step(program, rules, choices)
+    step = write_step(
+        program, optimiser, folder=folder, losses=losses, frozen=frozen, rates=rates, clip_norm=clip_norm,
+        clip_value=clip_value, outputs=outputs, accumulate=accumulate,
+    )  # fmt: skip
     graph = optimize(Graph.from_program(step.program), fold_weights=True)
     found = Target.named(target, present=cpu_features())
     compiled = compile_graph(graph, target=found, road=forced_road(exact, road), cache=cache)
@@ -74,6 +71,31 @@ def compile_step(
     values |= {name: known[name] for name in names if name in known}
     artifact = Artifact(manifest, compiled.library, values, compiled.constants, dict(sources or {}))
     return TrainingStep(artifact, threads, known)
+
+
+def write_step(
+    program: Program,
+    optimiser: Optimiser,
+    *,
+    folder: Path | None = None,
+    losses: Sequence[str] | None = None,
+    frozen: Sequence[str] = (),
+    rates: Mapping[str, float] | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    outputs: Sequence[str] = (),
+    accumulate: bool = False,
+) -> Step:
+    """The training step as a program, before it is compiled; arguments and errors as for `compile_step`."""
+    from .compiler.training import Choices, training_step
+    from .compiler.training.step import trained_parameters
+
+    rules = Rules(optimiser, source=program.source, folder=folder, clip_norm=clip_norm, clip_value=clip_value)
+    trained = trained_parameters(program)
+    factors = {name: factor for pattern, factor in (rates or {}).items() for name in matching(pattern, trained)}
+    still = frozenset(name for pattern in frozen for name in matching(pattern, trained))
+    choices = Choices(None if losses is None else tuple(losses), still, factors, tuple(outputs), accumulate)
+    return training_step(program, rules, choices)
 
 
 def matching(pattern: str, names: Sequence[str]) -> list[str]:

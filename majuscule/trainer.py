@@ -24,10 +24,11 @@ from .runtime.module import Module
 from .runtime.training import StepResult, Tensors, TrainingStep
 from .runtime.weights import WeightsSource
 from .schedules import Schedule, constant
-from .steps import compile_step
+from .steps import compile_step, write_step
 
 if TYPE_CHECKING:
     from .compiler.codegen.winograd import Forced
+    from .compiler.training import Step
     from .fitting import Callback, Data, Report
 
 _FORMAT = 1
@@ -98,10 +99,14 @@ class Trainer:
         self.steps = self.epoch = self.batch = 0
         self.kept: dict[str, Any] = {}
         """Plain values that `fit` goes on with: sums over the epoch, the best epoch so far."""
+        self.compile_options: dict[str, Any] = {
+            "target": target, "threads": threads, "exact": exact, "road": road, "cache": cache,
+        }  # fmt: skip
+        """What modules of this training are compiled with."""
+        self._sources = source_names(checked.sources)
         self._options: dict[str, Any] = {
             "optimiser": optimiser,
             "folder": Path() if isinstance(source, str) and "\n" in source else Path(source).parent,
-            "sources": source_names(checked.sources),
             "losses": losses,
             "frozen": tuple(frozen),
             "rates": rates,
@@ -109,13 +114,8 @@ class Trainer:
             "clip_value": clip_value,
             "outputs": tuple(outputs),
             "accumulate": accumulate > 1,
-            "target": target,
-            "threads": threads,
-            "exact": exact,
-            "road": road,
-            "cache": cache,
         }
-        self._step = compile_step(self.program, seed=seed, **self._options)
+        self._step = self._compiled(self._options)
         self._evaluation: Module | None = None
         if weights is not None:
             self.load_weights(weights)
@@ -181,7 +181,7 @@ class Trainer:
 
     def _in_parts(self, batch: Mapping[str, object], rate: float) -> StepResult:
         """A step on a batch that is taken in parts."""
-        parts = self._parts(batch)
+        parts = self.parts(batch)
         losses: dict[str, float] = {}
         metrics: dict[str, float] = {}
         for number, (part, share) in enumerate(parts):
@@ -191,7 +191,7 @@ class Trainer:
                 rate=rate,
                 step=self.steps + 1,
                 seed=self.seed,
-                draw=self.steps * self.accumulate + number + 1,
+                draw=self._draw(number),
                 share=share,
                 first=number == 0,
                 last=number == len(parts) - 1 and finite,
@@ -201,8 +201,14 @@ class Trainer:
                     total[name] = total.get(name, 0.0) + share * value
         return StepResult(losses, metrics, result.norm, result.taken, result.outputs)
 
-    def _parts(self, batch: Mapping[str, object]) -> list[tuple[dict[str, object], float]]:
+    def _draw(self, part: int) -> int:
+        """What random numbers of a part of the next step's batch follow from, beside the seed."""
+        return self.steps * self.accumulate + part + 1
+
+    def parts(self, batch: Mapping[str, object]) -> list[tuple[Mapping[str, object], float]]:
         """A batch in at most `accumulate` parts, with the share of the samples that each has."""
+        if self.accumulate == 1:
+            return [(batch, 1.0)]
         batched = {info.name for info in self._step.inputs if info.batched}
         arrays = {name: as_array(value, f"input {name}") for name, value in batch.items() if name in batched}
         count = min((len(array) for array in arrays.values() if array.ndim), default=0)
@@ -211,6 +217,14 @@ class Trainer:
         edges = [count * k // self.accumulate for k in range(self.accumulate + 1)]
         cuts = [(a, b) for a, b in itertools.pairwise(edges) if b > a]
         return [({**batch, **{n: array[a:b] for n, array in arrays.items()}}, (b - a) / count) for a, b in cuts]
+
+    def parts_and_draws(self, batch: Mapping[str, object]) -> list[tuple[Mapping[str, object], int]]:
+        """The parts of a batch, each with the step that its random numbers are drawn for."""
+        return [(part, self._draw(number)) for number, (part, _) in enumerate(self.parts(batch))]
+
+    def written_step(self) -> Step:
+        """The step as a program that adds nothing up."""
+        return write_step(self.program, **{**self._options, "accumulate": False})
 
     def _why_not_finite(self, batch: Mapping[str, object], result: StepResult) -> str:
         from .not_finite import explain
@@ -265,16 +279,21 @@ class Trainer:
 
     def _set_frozen(self, frozen: tuple[str, ...]) -> None:
         options = {**self._options, "frozen": frozen}
-        step = compile_step(self.program, seed=self.seed, memory=self._step.memory, **options)
-        self._options, self._step = options, step
+        self._step = self._compiled(options, self._step.memory)
+        self._options = options
+
+    def _compiled(self, options: Mapping[str, Any], memory: Mapping[str, Array] | None = None) -> TrainingStep:
+        return compile_step(
+            self.program, seed=self.seed, sources=self._sources, memory=memory, **options, **self.compile_options
+        )
 
     # -- modules -------------------------------------------------------------------------------
 
     def module(self) -> Module:
         """The program compiled for use, with the weights as they are now."""
-        checked = check(self.source)
-        options = {key: self._options[key] for key in ("target", "threads", "exact", "road", "cache", "sources")}
-        return compile_program(checked.require(), weights=self._weights_of(checked.require()), **options)
+        program = check(self.source).require()
+        weights = self.weights_of(program)
+        return compile_program(program, weights=weights, sources=self._sources, **self.compile_options)
 
     def evaluation(self) -> Module:
         """The program as it is in use, with its losses and metrics as outputs, on the weights as they are now."""
@@ -285,14 +304,14 @@ class Trainer:
             wanted = (*(parts[0] for parts in program.losses.values()), *program.metrics)
             if not wanted:
                 raise ValueError("the program has no loss and no metric to be evaluated")
-            options = {key: self._options[key] for key in ("target", "threads", "exact", "road", "cache")}
             program = restricted(program, wanted)
-            self._evaluation = compile_program(program, weights=self._weights_of(program), **options)
+            weights = self.weights_of(program)
+            self._evaluation = compile_program(program, weights=weights, **self.compile_options)
         else:
             self._evaluation.load_weights({name: self.tensors[name] for name in self._evaluation.weights})
         return self._evaluation
 
-    def _weights_of(self, program: Any) -> dict[str, Array]:
+    def weights_of(self, program: Any) -> dict[str, Array]:
         """The present values of a program's parameters and state; what the training does not know starts anew."""
         from .compiler.interpreter import initial_values
         from .dsl.equations import Parameter, State

@@ -67,7 +67,7 @@ class Step:
 
     `about` has the names of the inputs `rate` and `step` (and `share`, `first`, `last`), of the
     outputs: `losses` and `metrics` by name, `norm` and `taken`; of the `outputs` asked for, and
-    of the state that belongs to the optimiser, `slots`, by parameter.
+    by parameter of its `gradients` and of the state that belongs to the optimiser, `slots`.
     """
 
     program: Program
@@ -125,6 +125,7 @@ class _Builder:
             "step": self.number,
             "losses": losses,
             "metrics": {name: name for name in self.program.metrics},
+            "gradients": gradients,
             "norm": size,
             "taken": condition,
             "outputs": list(choices.outputs),

@@ -77,3 +77,52 @@ def test_the_module_has_the_weights_of_the_moment(trainer: majuscule.Trainer) ->
     before = trainer.module()(given["x"])
     trainer.step(given)
     assert not numpy.array_equal(trainer.module()(given["x"]), before)
+
+
+RISKY = """
+Given x[4]
+h[5] = FC(x, Φ1)
+g = exp(h)
+p[2] = FC(g, Φ2)
+loss J = mean[b,j](log(p[b,j]^2))
+output p
+"""
+
+
+def risky() -> majuscule.Trainer:
+    return majuscule.Trainer(RISKY, optimiser="Momentum", rate=0.01)
+
+
+def test_a_loss_that_is_not_finite_changes_nothing_and_names_the_first_tensor() -> None:
+    trainer = risky()
+    good = {"x": numpy.ones((3, 4), "float32")}
+    trainer.step(good)
+    before = state(trainer)
+    huge = {"x": numpy.full((3, 4), 1e4, "float32") * numpy.sign(trainer.tensors["Φ1.W"][:, 0])}
+    with pytest.raises(majuscule.ModuleError) as caught:
+        trainer.step(huge)
+    message = str(caught.value)
+    assert "the loss J is" in message and "in step 2" in message and "R503" in message
+    assert "the first tensor that goes wrong is g (line 4: `g = exp(h)`)" in message
+    assert state(trainer) == before and trainer.steps == 1
+    trainer.step(good)
+    assert trainer.steps == 2
+
+
+def test_inputs_and_weights_that_are_not_finite_are_told() -> None:
+    trainer = risky()
+    with pytest.raises(majuscule.ModuleError, match="2 of the values given for x are not finite"):
+        trainer.step({"x": numpy.array([[1, numpy.nan, numpy.inf, 0]], "float32")})
+    trainer.tensors["Φ2.B"] = numpy.array([numpy.nan, 0])
+    with pytest.raises(majuscule.ModuleError, match=r"1 of the values of Φ2\.B is not finite"):
+        trainer.step({"x": numpy.ones((1, 4), "float32")})
+
+
+def test_a_gradient_that_is_not_finite_is_told() -> None:
+    text = "Given x[3]\nparam W[3] = 0\ny[b] = W[I] * x[b,I]\nloss J = mean[b](sqrt(y[b]))\noutput y\n"
+    trainer = majuscule.Trainer(text, optimiser="SGD")
+    with pytest.raises(majuscule.ModuleError, match="norm of the gradients is .*the gradient with respect to y"):
+        trainer.step({"x": numpy.ones((2, 3), "float32")})
+    quiet = majuscule.Trainer(text, optimiser="SGD", skip_not_finite=True)
+    assert not quiet.step({"x": numpy.ones((2, 3), "float32")}).taken
+    assert not quiet.tensors["W"].any()
