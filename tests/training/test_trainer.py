@@ -102,9 +102,12 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_names_the_first_tensor() 
     with pytest.raises(majuscule.ModuleError) as caught:
         trainer.step(huge)
     message = str(caught.value)
-    assert "the loss J is" in message and "in step 2" in message and "R503" in message
+    assert "the loss J is" in message
+    assert "in step 2" in message
+    assert "R503" in message
     assert "the first tensor that goes wrong is g (line 4: `g = exp(h)`)" in message
-    assert state(trainer) == before and trainer.steps == 1
+    assert state(trainer) == before
+    assert trainer.steps == 1
     trainer.step(good)
     assert trainer.steps == 2
 
@@ -121,7 +124,7 @@ def test_inputs_and_weights_that_are_not_finite_are_told() -> None:
 def test_a_gradient_that_is_not_finite_is_told() -> None:
     text = "Given x[3]\nparam W[3] = 0\ny[b] = W[I] * x[b,I]\nloss J = mean[b](sqrt(y[b]))\noutput y\n"
     trainer = majuscule.Trainer(text, optimiser="SGD")
-    with pytest.raises(majuscule.ModuleError, match="norm of the gradients is .*the gradient with respect to y"):
+    with pytest.raises(majuscule.ModuleError, match=r"norm of the gradients is .*the gradient with respect to y"):
         trainer.step({"x": numpy.ones((2, 3), "float32")})
     quiet = majuscule.Trainer(text, optimiser="SGD", skip_not_finite=True)
     assert not quiet.step({"x": numpy.ones((2, 3), "float32")}).taken
