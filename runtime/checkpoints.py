@@ -22,6 +22,9 @@ from .errors import CheckpointError
 from .tensor_files import map_file, parse_safetensors, safetensors_metadata, safetensors_parts
 from .whole_files import remove_left_overs, whole_file
 
+LAST, BEST = "last.safetensors", "best.safetensors"
+"""What the checkpoints in a folder are called."""
+
 _KEY = "majuscule"
 
 
@@ -64,14 +67,22 @@ def load_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dic
     return tensors, meta
 
 
+def is_checkpoint(path: str | os.PathLike[str]) -> bool:
+    """Whether a file that can be read is a checkpoint, rather than a file of weights."""
+    try:
+        return _KEY in safetensors_metadata(map_file(path))
+    except ValueError:
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one training, in a folder: the last one, and the best one so far."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         """Use a folder, which is made if need be; raises `CheckpointError` if it cannot be."""
         self.folder = Path(folder)
-        self.last = self.folder / "last.safetensors"
-        self.best = self.folder / "best.safetensors"
+        self.last = self.folder / LAST
+        self.best = self.folder / BEST
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

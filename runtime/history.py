@@ -56,8 +56,14 @@ class History:
         """The entries of a kind, "step" or "epoch"."""
         return [entry for entry in self.entries if entry["kind"] == kind]
 
+    def __enter__(self) -> History:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Bring the file to the disk."""
+        """Close the file."""
         self._file.close()
 
 

@@ -21,6 +21,12 @@ class TensorBoard:
         for name, value in values.items():
             self._writer.add_scalar(name.replace(" ", "/"), value, step)  # it takes no spaces
 
+    def __enter__(self) -> TensorBoard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Bring everything to the disk."""
         self._writer.close()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy
 
 from .arrays import Array, aligned_copy, as_array, convert, numpy_dtype
+from .checkpoints import is_checkpoint
 from .errors import ModuleError, WeightsError
 from .signature import TensorInfo, nearest
 from .tensor_files import read_tensors
@@ -19,9 +20,17 @@ WeightsSource = str | os.PathLike[str] | Mapping[str, object]
 def read_weights(source: WeightsSource, wanted: Sequence[TensorInfo]) -> dict[str, Array]:
     """Copies of the wanted weights from a file or a mapping, which may change afterwards.
 
+    Of a checkpoint of a training, what an optimiser kept is left out.
+
     Raises `WeightsError`, which names everything that does not fit, or `WeightsFileError`.
     """
-    given = read_tensors(source) if isinstance(source, (str, os.PathLike)) else source
+    given: Mapping[str, object]
+    if not isinstance(source, str | os.PathLike):
+        given = source
+    else:
+        given = read_tensors(source)
+        if is_checkpoint(source):
+            given = {info.name: given[info.name] for info in wanted if info.name in given}
     return {name: aligned_copy(array) for name, array in fit_weights(given, wanted).items()}
 
 

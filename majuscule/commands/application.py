@@ -21,11 +21,13 @@ from . import (
     compiling,
     differentiating,
     dumping,
+    evaluating,
     formatting,
     inspecting,
     pictures,
     profiling,
     running,
+    training,
     verifying,
 )
 from .failures import report_failure
@@ -87,6 +89,8 @@ app.command("grad")(differentiating.grad)
 app.command("dump")(dumping.dump)
 app.command("compile")(compiling.compile)
 app.command("run")(running.run)
+app.command("train")(training.train)
+app.command("eval")(evaluating.evaluate)
 app.command("verify")(verifying.verify)
 app.command("bench")(benching.bench)
 app.command("profile")(profiling.profile)

@@ -59,11 +59,14 @@ def load_program(path: str, mode: str = "inferring") -> Program:
     return checked_program(path, mode).require()
 
 
-def checked_program(path: str, mode: str = "inferring") -> CheckResult:
-    """A program without errors and its sources; raises SourceErrors or Failure.  Warnings are printed."""
+def checked_program(path: str, mode: str = "inferring", *, text: str | None = None) -> CheckResult:
+    """A program without errors and its sources; raises SourceErrors or Failure.  Warnings are printed.
+
+    `text` is its text if that is known already.
+    """
     from .console import print_diagnostics
 
-    result = check_program(path, mode)
+    result = check_program(path, mode, text=text)
     result.require()
     warnings = [d for d in result.diagnostics if d.severity == "warning"]
     if warnings:

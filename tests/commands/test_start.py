@@ -42,6 +42,8 @@ def maj(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProce
         ["check", "--help"],
         ["bench", "--help"],
         ["profile", "--help"],
+        ["train", "--help"],
+        ["eval", "--help"],
         ["check", "small.maj"],
         ["--version"],
     ],

@@ -1,0 +1,282 @@
+"""`maj train` and `maj eval`: from data to a module, stopped and taken up again, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import majuscule
+from majuscule.commands.application import app
+from majuscule.commands.training_display import Display, duration
+from majuscule.commands.training_session import Interruption
+from majuscule.runtime.checkpoints import load_checkpoint
+from majuscule.trainer import Trainer
+
+Maj = Callable[..., Any]
+
+PROGRAM = """\
+Given image[4, 4, 1]
+scores[3] = FC(image, Φ)
+
+when training:
+    Given label[]: int64
+    loss cost = cross_entropy(scores, label)
+    metric right = accuracy(scores, label)
+
+output scores
+"""
+GENERATOR = numpy.random.default_rng(0)
+LABELS = numpy.arange(60) % 3
+IMAGES = numpy.clip(GENERATOR.normal(60 + 60 * LABELS[:, None, None], 40, (60, 4, 4)), 0, 255).astype("uint8")
+
+
+def _write(folder: Path) -> None:
+    (folder / "net.maj").write_text(PROGRAM, encoding="utf-8")
+    numpy.savez(
+        folder / "data.npz", image=IMAGES[:48], label=LABELS[:48], image_test=IMAGES[48:], label_test=LABELS[48:],
+        classes=["dark", "grey", "light"],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def maj(maj: Maj, tmp_path: Path) -> Maj:
+    _write(tmp_path)
+    return maj
+
+
+TRAIN = (
+    "train",
+    "net.maj",
+    "--data",
+    "data.npz",
+    "--batch",
+    "10",
+    "--augment",
+    "crop:1",
+    "--normalise",
+    "--rate",
+    "0.01",
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training of two epochs, in one go."""
+    folder = tmp_path_factory.mktemp("trained")
+    _write(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = CliRunner().invoke(app, [*TRAIN, "--epochs", "2"])
+    assert result.exit_code == 0, result.output
+    assert "training   data.npz (train): 48 samples" in result.stdout
+    assert "3 classes (dark, grey, light), 16 samples each" in result.stdout
+    assert "epoch 2/2  cost " in result.stdout
+    assert "module      net.training/net.mod  (weights of epoch 2)" in result.stdout
+    return folder
+
+
+def _tensors(folder: Path) -> dict[str, bytes]:
+    tensors, meta = load_checkpoint(folder / "net.training" / "last.safetensors")
+    return {name: array.tobytes() for name, array in tensors.items()} | {"meta": json.dumps(meta).encode()}
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "net.training" / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    timed = ("seconds", "samples/s")
+    return [{key: value for key, value in json.loads(line).items() if key not in timed} for line in lines]
+
+
+def test_one_epoch_and_one_more_are_two_in_one_go(trained: Path, maj: Maj, tmp_path: Path) -> None:
+    assert maj(*TRAIN, "--epochs", "1").exit_code == 0
+    assert maj(*TRAIN, "--epochs", "2", "--resume").exit_code == 0
+    assert _tensors(tmp_path) == _tensors(trained)
+    assert _history(tmp_path) == _history(trained)
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_a_training_that_was_stopped_anywhere_goes_on_as_if_it_was_not(
+    stop: int, trained: Path, maj: Maj, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = Trainer.step
+
+    def take_and_interrupt(trainer: Trainer, batch: Any) -> Any:
+        result = take(trainer, batch)
+        if trainer.steps == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", take_and_interrupt)
+        stopped = maj(*TRAIN, "--epochs", "2")
+    assert stopped.exit_code == 130
+    assert "the same command with --resume" in stopped.stdout
+    assert load_checkpoint(tmp_path / "net.training" / "last.safetensors")[1]["step"] == stop
+    assert maj(*TRAIN, "--epochs", "2", "--resume").exit_code == 0
+    assert _tensors(tmp_path) == _tensors(trained)
+    assert _history(tmp_path) == _history(trained)
+
+
+def _scores(images: Any, tensors: dict[str, Any], metadata: dict[str, Any]) -> Any:
+    """The program in NumPy."""
+    known = metadata["normalisation"]["image"]
+    x = (images / 255 - known["mean"][0]) / known["deviation"][0]
+    return numpy.einsum("bxy,xyj->bj", x, tensors["Φ.W"].astype("float64").reshape(4, 4, 3)) + tensors["Φ.B"]
+
+
+@pytest.mark.parametrize("file", ["net.training/net.mod", "net.training/last.safetensors"])
+def test_eval_gives_the_loss_and_the_metric(
+    file: str, trained: Path, maj: Maj, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    result = maj("eval", file, "--data", "data.npz", "--batch", "5", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["program"], report["samples"]) == ("net", 12)
+    with majuscule.load("net.training/net.mod") as module:
+        scores = _scores(IMAGES[48:], dict(module.weights), dict(module.metadata))
+    shares = numpy.exp(scores) / numpy.exp(scores).sum(1, keepdims=True)
+    labels = LABELS[48:]
+    numpy.testing.assert_allclose(report["values"]["cost"], -numpy.log(shares[range(12), labels]).mean(), rtol=1e-5)
+    numpy.testing.assert_allclose(report["values"]["right"], (scores.argmax(1) == labels).mean(), rtol=1e-6)
+    table = maj("eval", file, "--data", "data.npz", "--part", "train").stdout
+    assert "data.npz (train): 48 samples" in table
+    assert "metric  right" in table
+
+
+def test_the_module_knows_its_classes_and_the_preparation_of_its_inputs(
+    trained: Path, maj: Maj, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    Image.fromarray(IMAGES[50]).save("a.png")
+    with majuscule.load("net.training/net.mod") as module:
+        scores = _scores(IMAGES[50:51], dict(module.weights), dict(module.metadata))
+    printed = json.loads(maj("run", "net.training/net.mod", "a.png", "--json").stdout)["outputs"]["scores"]
+    numpy.testing.assert_allclose(printed["values"], scores, rtol=1e-4, atol=1e-5)
+    assert printed["top"][0][0]["name"] == ("dark", "grey", "light")[int(scores.argmax())]
+
+
+def test_checkpoints_are_weights_for_other_commands(trained: Path, maj: Maj, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained)
+    last = "net.training/last.safetensors"
+    result = maj("compile", "net.maj", "--weights", last, "-o", "again.mod")
+    assert result.exit_code == 0, result.stderr
+    with majuscule.load("again.mod") as again, majuscule.load("net.training/net.mod") as module:
+        assert all(again.weights[name].tobytes() == module.weights[name].tobytes() for name in module.weights)
+    result = maj(*TRAIN, "--epochs", "1", "--weights", last, "--checkpoint", "more", "--freeze", "Φ.W", "--json")
+    assert result.exit_code == 0, result.stderr
+    kept, moved = (load_checkpoint(file)[0] for file in (last, "more/last.safetensors"))
+    assert kept["Φ.W"].tobytes() == moved["Φ.W"].tobytes()
+    assert kept["Φ.B"].tobytes() != moved["Φ.B"].tobytes()
+
+
+def test_results_as_json_and_the_best_epoch(maj: Maj, tmp_path: Path) -> None:
+    result = maj(
+        *TRAIN, "--split", "0.25", "--epochs", "9", "--rate", "3", "--early-stopping", "2", "--schedule", "cosine",
+        "--warmup", "2", "-o", "best.mod", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    epochs = [entry for entry in _history(tmp_path) if entry["kind"] == "epoch"]
+    costs = [entry["validation cost"] for entry in epochs]
+    assert report["epochs"] == len(costs)
+    assert report["weights_of_epoch"] == int(numpy.argmin(costs)) + 1
+    assert report["stopped_early"] == (len(costs) < 9)
+    assert len(costs) == 9 or len(costs) == report["weights_of_epoch"] + 2
+    assert report["validation"]["cost"] == min(costs)
+    assert report["files"]["module"] == "best.mod"
+    assert all((tmp_path / file).exists() for file in report["files"].values())
+    evaluated = json.loads(maj("eval", "best.mod", "-d", "data.npz", "--json").stdout)["values"]
+    assert evaluated == pytest.approx(report["test"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "nowhere.npz"], "no file or folder nowhere.npz"),
+        (["--data", "net.maj"], "no data that can be read"),
+        (["--validation", "data.npz", "--split", "0.1"], "give one of them"),
+        (["--split", "1.5"], "between 0 and 1"),
+        (["--early-stopping", "3"], "--validation or --split"),
+        (["--schedule", "falling"], "constant, cosine, linear"),
+        (["--schedule", "step:x"], "constant, cosine, linear"),
+        (["--augment", "turn"], "no augmentation 'turn'"),
+        (["--freeze", "Ψ"], "no trained parameter is called Ψ"),
+        (["--optimiser", "Adamant"], "Adamant"),
+        (["--weights", "data.npz"], "Φ.W"),
+        (["-o", "nowhere/net.mod"], "no directory nowhere"),
+        (["-o", "."], "is a directory"),
+        (["--checkpoint", "net.maj"], "cannot make the folder"),
+    ],
+)
+def test_what_cannot_be_is_told(arguments: list[str], words: str, maj: Maj) -> None:
+    start = [*TRAIN[:2], *(TRAIN[2:] if "--data" not in arguments else TRAIN[4:])]
+    result = maj(*start, *arguments)
+    assert result.exit_code in (1, 2), result.output
+    assert words in result.stderr
+    assert "internal error" not in result.stderr
+
+
+def test_programs_and_folders_that_are_in_the_way(trained: Path, maj: Maj, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("plain.maj").write_text("Given x[3]\ny[b] = sum[i](x[b,i])\n", encoding="utf-8")
+    assert "has no loss" in maj("train", "plain.maj", "--data", "data.npz").stderr
+    assert "has no loss" in maj("eval", "plain.maj", "--data", "data.npz").stderr
+    monkeypatch.chdir(trained)
+    assert "holds a training already" in maj(*TRAIN).stderr
+    changed = maj(*TRAIN, "--epochs", "2", "--resume", "--clip", "1")
+    assert "warning: clip was None so far, and is 1.0 from here on" in changed.stderr
+
+
+def test_a_training_that_goes_astray_ends_with_advice(maj: Maj) -> None:
+    result = maj(*TRAIN, "--optimiser", "sgd", "--rate", "3e38", "--epochs", "9")
+    assert result.exit_code == 1
+    assert "--rate" in result.stderr
+
+
+# -- while it works ------------------------------------------------------------------------------
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    told: list[str] = []
+    with Interruption(told.append) as interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.asked
+        assert len(told) == 1
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_a_bar_and_keeps_the_lines_of_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    terminal = Terminal()
+    with Display(terminal, steps=4, done=0, epochs=2) as display:
+        display.step(1, 1, {"cost": 0.5, "right": 0.25}, 1234.5)
+        display.epoch(1, {"cost": 0.25}, 1000.0, "(best so far)")
+    shown = terminal.getvalue()
+    assert "epoch 1/2" in shown
+    assert "cost 0.5  right 0.25  1,234 samples/s" in shown
+    assert "epoch 1/2  cost 0.25  1,000 samples/s" in shown
+    assert "\x1b[" in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (59, "59 s"), (200, "3 min 20 s"), (1800, "30 min"), (7500, "2 h 5 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
