@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from .runtime.module import Module
 
 if TYPE_CHECKING:
-    from .compiler.codegen.winograd import Forced
     from .compiler.gradients import Gradients
+    from .compiler.road_names import Forced
     from .dsl import CheckResult
     from .dsl.equations import Program
     from .runtime.weights import WeightsSource
@@ -55,11 +55,12 @@ def compile(
     file or a mapping from names to arrays; without them parameters start as the program
     says, with random numbers chosen by `seed`.  `threads` compute, by default one for each
     core that this process may use.  Without the `cache`, nothing is taken from what was
-    compiled before, nor kept.
+    compiled or tuned before, nor kept.
 
     Where it is faster, convolutions take Winograd's algorithm, which rounds differently.  `exact`
-    computes every sum as it stands.  `road` asks for one algorithm: "direct", the same as `exact`,
-    or "winograd", wherever it can be used, even if it is slower there.
+    computes every sum as it stands.  `road` asks for one algorithm, such as "direct", which implies
+    `exact`, "winograd" or "image-to-column" (`maj compile --help` lists all), wherever it can be
+    used, even if it is slower there.
 
     Raises `SourceErrors` with every mistake in the program, `WeightsError` if the weights do not
     fit, `CompilationFailed` for an unknown target or road, or another `ModuleError`.
@@ -89,9 +90,9 @@ def compile_program(
 
     `sources` are its texts by file name, to be kept in the module, the main one first.
     """
+    from .compiler.codegen.asked import asked_for
     from .compiler.codegen.compiled import compile_graph
     from .compiler.codegen.target import Target
-    from .compiler.codegen.winograd import forced_road
     from .compiler.graph import Graph
     from .compiler.interpreter import initial_values
     from .compiler.pipeline import optimize
@@ -100,10 +101,10 @@ def compile_program(
     from .runtime.signature import describe_tensor
     from .runtime.weights import read_weights
 
-    forced = forced_road(exact, road)
+    asked = asked_for(exact, road)
     graph = optimize(Graph.from_program(program), fold_weights=program.mode != "training")
     found = Target.named(target, present=cpu_features())
-    compiled = compile_graph(graph, target=found, road=forced, cache=cache)
+    compiled = compile_graph(graph, target=found, asked=asked, cache=cache)
     manifest = compiled.manifest
     wanted = [describe_tensor(entry) for entry in (*manifest["parameters"], *manifest["states"])]
     if weights is None:

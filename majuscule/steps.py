@@ -13,7 +13,7 @@ from .runtime.signature import nearest
 from .runtime.training import TRAINING, TrainingStep
 
 if TYPE_CHECKING:
-    from .compiler.codegen.winograd import Forced
+    from .compiler.road_names import Forced
     from .compiler.training import Step
     from .dsl.equations import Program
 
@@ -48,9 +48,9 @@ def compile_step(
     Raises `SourceErrors` if the optimiser cannot be called, `NoGradient` if there is nothing to
     train, ValueError for a pattern that fits no parameter, and what `compile` raises.
     """
+    from .compiler.codegen.asked import asked_for
     from .compiler.codegen.compiled import compile_graph
     from .compiler.codegen.target import Target
-    from .compiler.codegen.winograd import forced_road
     from .compiler.graph import Graph
     from .compiler.interpreter import initial_values
     from .compiler.pipeline import optimize
@@ -63,7 +63,7 @@ def compile_step(
     )  # fmt: skip
     graph = optimize(Graph.from_program(step.program), fold_weights=True)
     found = Target.named(target, present=cpu_features())
-    compiled = compile_graph(graph, target=found, road=forced_road(exact, road), cache=cache)
+    compiled = compile_graph(graph, target=found, asked=asked_for(exact, road), cache=cache)
     manifest = {**compiled.manifest, TRAINING: step.about}
     names = [entry["name"] for key in ("parameters", "states") for entry in manifest[key]]
     known = memory or {}

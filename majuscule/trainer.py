@@ -27,7 +27,7 @@ from .schedules import Schedule, constant
 from .steps import compile_step, write_step
 
 if TYPE_CHECKING:
-    from .compiler.codegen.winograd import Forced
+    from .compiler.road_names import Forced
     from .compiler.training import Step
     from .fitting import Callback, Data, Report
 

@@ -15,7 +15,9 @@ from ...dsl.equations import Parameter, Program, Recurrence, State
 from ...dsl.integers import Integer, Symbol
 from ..graph import Graph, Note
 from . import inputs, main_function, roads, steps
+from .asked import Asked
 from .cache import Cache, fingerprint
+from .choosing import Tuned, computes_operations
 from .in_place import overwritten
 from .kernel import canonical
 from .linking import link
@@ -23,33 +25,32 @@ from .load_order import order_of_loading
 from .machine_code import make_module
 from .memory import Lifetime, plan_memory
 from .objects import KernelSource, RandomSource, Source, compile_sources, object_code
-from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several, computes_operations, make_plan, outputs, touched
+from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several, make_plan, outputs, touched
 from .sizes import encode_largest, encode_shape, encode_size
 from .storage import BYTES
 from .storing import with_stores
 from .target import Target
-from .winograd import Forced
 
 ARENA = "arena"
 
 
 def build(
-    graph: Graph, target: Target, road: Forced | None, cache: Cache | None
+    graph: Graph, target: Target, asked: Asked, tuned: Tuned, cache: Cache | None
 ) -> tuple[bytes, dict[str, Any], tuple[Note, ...]]:
     """The library, the manifest and what is to be told of each kernel."""
-    plan = _plan(graph, target, road)
+    plan = _plan(graph, target, asked, tuned)
     kernels = _Kernels(plan, target)
     objects = compile_sources(kernels.sources, target, cache)
     kernels.link({name: found.checks for name, found in objects.items()})
     layout = _layout(plan, kernels, target)
     main = object_code(_main_module(graph, plan, kernels, layout), target)
     library = link([*(found.code for found in objects.values()), main], target)
-    return library, _manifest(graph, plan, kernels, target, layout), tuple(kernels.notes)
+    return library, _manifest(graph, plan, kernels, target, layout), (*plan.notes, *kernels.notes)
 
 
-def lowered(graph: Graph, target: Target, road: Forced | None) -> tuple[Any, ...]:
+def lowered(graph: Graph, target: Target, asked: Asked, tuned: Tuned) -> tuple[Any, ...]:
     """The kernels and, last, the main function in TensorIR."""
-    plan = _plan(graph, target, road)
+    plan = _plan(graph, target, asked, tuned)
     kernels = _Kernels(plan, target)
     functions = {name: source.lower() for name, source in kernels.sources.items()}
     kernels.link({name: checks for name, (_, checks) in functions.items()})
@@ -57,14 +58,14 @@ def lowered(graph: Graph, target: Target, road: Forced | None) -> tuple[Any, ...
     return *(make_module([function]) for function, _ in functions.values()), main
 
 
-def planned(graph: Graph, target: Target, road: Forced | None) -> dict[str, Any]:
+def planned(graph: Graph, target: Target, asked: Asked, tuned: Tuned) -> dict[str, Any]:
     """What the manifest tells of tensors and memory; no kernel is compiled for it."""
-    plan = _plan(graph, target, road)
+    plan = _plan(graph, target, asked, tuned)
     return _tensors(graph, plan, target, _layout(plan, _Kernels(plan, target), target))
 
 
-def _plan(graph: Graph, target: Target, road: Forced | None) -> Plan:
-    plan = with_stores(make_plan(graph, target, road=road), target)
+def _plan(graph: Graph, target: Target, asked: Asked, tuned: Tuned) -> Plan:
+    plan = with_stores(make_plan(graph, target, asked=asked, tuned=tuned), target)
     return replace(plan, prepare=order_of_loading(plan))
 
 
@@ -133,10 +134,10 @@ class _Kernels:
 
     def _launch(self, launch: Launch) -> None:
         kernel, tensors = canonical(launch.kernel)
-        key = fingerprint(kernel)
+        key = fingerprint(kernel, launch.way)
         source = self._known.get(key)
         if source is None:
-            source = self._known[key] = KernelSource(kernel, roads.choose(kernel, self._target))
+            source = self._known[key] = KernelSource(kernel, roads.choose(kernel, self._target, launch.way))
             self.sources[source.name] = source
         self._sources[id(launch)] = source
         self._launches.append((launch, source, tensors))

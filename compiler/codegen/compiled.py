@@ -8,7 +8,7 @@ Otherwise `build` makes it, of kernels that may be in the cache in their turn.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,10 +18,11 @@ import numpy
 from ...dsl.equations import Constant
 from ..graph import Graph, Note
 from . import machine
+from .asked import ANYTHING, Asked
 from .cache import fingerprint, toolchain, user_cache
 from .linking import linker
 from .target import Target
-from .winograd import Forced
+from .tuning import tuned_choices
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class CompiledProgram:
     notes: tuple[Note, ...]
     _graph: Graph = field(repr=False)
     _target: Target = field(repr=False)
-    _road: Forced | None = field(repr=False)
+    _asked: Asked = field(repr=False)
+    _tuned: Mapping[str, tuple[str, str]] = field(repr=False)
 
     @cached_property
     def tensor_ir(self) -> str:
@@ -57,36 +59,42 @@ class CompiledProgram:
         from . import tvm_loading  # noqa: F401 (comes first)
         from .build import lowered
 
-        return lowered(self._graph, self._target, self._road)
+        return lowered(self._graph, self._target, self._asked, self._tuned)
 
 
 def compile_graph(
-    graph: Graph, *, target: Target | None = None, road: Forced | None = None, cache: bool = True
+    graph: Graph,
+    *,
+    target: Target | None = None,
+    asked: Asked = ANYTHING,
+    cache: bool = True,
+    tuned: Mapping[str, tuple[str, str]] | None = None,
 ) -> CompiledProgram:
     """Compile a graph; raises `CompilationFailed` if this machine cannot.
 
-    Convolutions take the cheapest algorithm, or the `road` that is asked for.  The result is the
-    same with the `cache` and without it.
+    Equations take the cheapest road, or what is `asked` for.  With the `cache`, what `maj tune` found for
+    this machine counts, too, unless other `tuned` choices are given (see `tuning`).
     """
     target = target or Target.host()
     graph = _bare(graph)
     store = user_cache() if cache else None
-    key = None if store is None else _key(graph, target, road)
+    tuned = (tuned_choices(target) if cache else {}) if tuned is None else tuned
+    key = None if store is None else _key(graph, target, asked, tuned)
     known = None if store is None or key is None else _read(store.get(key))
     if known is None:
         from . import tvm_loading  # noqa: F401 (comes first)
         from .build import build
 
-        known = build(graph, target, road, store)
+        known = build(graph, target, asked, tuned, store)
         if store is not None and key is not None:
             store.put(key, _write(*known))
             store.trim()
     library, manifest, notes = known
     names = [entry["name"] for entry in manifest["constants"]]
-    return CompiledProgram(library, manifest, _constants(graph, names), notes, graph, target, road)
+    return CompiledProgram(library, manifest, _constants(graph, names), notes, graph, target, asked, tuned)
 
 
-def planned_manifest(graph: Graph, *, target: Target | None = None, road: Forced | None = None) -> dict[str, Any]:
+def planned_manifest(graph: Graph, *, target: Target | None = None, asked: Asked = ANYTHING) -> dict[str, Any]:
     """What the manifest of the compiled graph tells of tensors and memory.
 
     It comes from the cache if the graph was compiled before; else it is planned, but not compiled.
@@ -94,14 +102,15 @@ def planned_manifest(graph: Graph, *, target: Target | None = None, road: Forced
     target = target or Target.host()
     graph = _bare(graph)
     store = user_cache()
-    key = None if store is None else _key(graph, target, road)
+    tuned = tuned_choices(target)
+    key = None if store is None else _key(graph, target, asked, tuned)
     known = None if store is None or key is None else _read(store.get(key))
     if known is not None:
         return known[1]
     from . import tvm_loading  # noqa: F401 (comes first)
     from .build import planned
 
-    return planned(graph, target, road)
+    return planned(graph, target, asked, tuned)
 
 
 def _bare(graph: Graph) -> Graph:
@@ -113,14 +122,14 @@ def _bare(graph: Graph) -> Graph:
     return replace(graph, program=bare)
 
 
-def _key(graph: Graph, target: Target, road: Forced | None) -> str | None:
+def _key(graph: Graph, target: Target, asked: Asked, tuned: Mapping[str, tuple[str, str]]) -> str | None:
     tools = toolchain()
     if tools is None:
         return None
     operations = {name: graph.operation(name) for name in graph.network}
     edges = tuple(graph.network.edges)
     return fingerprint(
-        "program", tools, linker(target), target, machine.of(target), road or "", graph.program, operations, edges,
+        "program", tools, linker(target), target, machine.of(target), asked, tuned, graph.program, operations, edges,
         graph.roots, graph.aliases,
     )  # fmt: skip
 

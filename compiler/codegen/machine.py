@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -37,7 +37,12 @@ class Machine:
     `l1_bytes` (data) and `l2_bytes` are one core's own; of a cache that several cores share,
     a core's share.  `l3_bytes` is all of the last cache that a core reaches, which it shares
     with others; 0 if there is none.  `fma_ports` is how many float32 multiply-adds of the
-    target's vector width a core starts in a cycle.
+    target's vector width a core starts in a cycle; with them `typical` tells the clock.
+
+    `l1_ways` are the lines of a set of the first cache.  `…_bytes_per_cycle` is what each core
+    reads from the second and the third cache and from memory in a cycle while all cores do,
+    `launch_seconds` the time until all cores work at something and until they are done,
+    `call_seconds` that of a kernel on one core until it computes.
     """
 
     cores: int
@@ -46,7 +51,22 @@ class Machine:
     l3_bytes: int
     fma_ports: int
     typical: Speed
+    l1_ways: int
     measured_as: Target | None = None
+    l2_bytes_per_cycle: float = 32.0
+    l3_bytes_per_cycle: float = 12.0
+    memory_bytes_per_cycle: float = 6.0
+    launch_seconds: float = 2.5e-6
+    call_seconds: float = 0.3e-6
+
+    @property
+    def shared_l3_bytes(self) -> int:
+        """What a program may take for its own of the last cache, the second if there is no third."""
+        return max(self.l3_bytes // 2, self.l2_bytes)
+
+    def seconds(self, cycles: float, lanes: int) -> float:
+        """The time of so many cycles, by the typical peak with vectors of so many float32 numbers."""
+        return cycles * 2.0 * lanes * self.fma_ports / self.typical.peak_flops_per_core
 
     @property
     def speed(self) -> Speed:
@@ -64,6 +84,7 @@ class Machine:
         return self.speed.bandwidth
 
 
+@lru_cache(maxsize=64)
 def of(target: Target) -> Machine:
     """The machine that a target stands for, as far as it can be looked up.
 
@@ -75,7 +96,10 @@ def of(target: Target) -> Machine:
     ports = design.ports(target.vector_bits)
     peak = 2.0 * target.lanes(32) * ports * design.gigahertz * 1e9
     # One socket rarely reads less than 8 GB/s a core, and no fewer than two channels' worth in all.
-    return Machine(target.cores, l1, l2, l3, ports, Speed(peak, max(8e9 * target.cores, 20e9)))
+    speed = Speed(peak, max(8e9 * target.cores, 20e9))
+    # Where the set is chosen by the place in a page of 4 KB, as on x86-64, ways follow from the size.
+    ways = l1 // (4 * _KILO) if target.architecture == "x86_64" else 4
+    return Machine(target.cores, l1, l2, l3, ports, speed, ways)
 
 
 def host(target: Target | None = None) -> Machine:
@@ -84,10 +108,7 @@ def host(target: Target | None = None) -> Machine:
     `target` says which instructions it may use, all that its CPU is known for if None.
     """
     target = target or Target.host()
-    found = of(target)
-    return Machine(
-        found.cores, found.l1_bytes, found.l2_bytes, found.l3_bytes, found.fma_ports, found.typical, measured_as=target
-    )
+    return replace(of(target), measured_as=target)
 
 
 # -- measured ----------------------------------------------------------------------------------

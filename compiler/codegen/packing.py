@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from ...dsl.equations import Axis, Expression, Read, substitute_indices, transform
 from ...dsl.integers import ZERO, Index, Integer
-from .kernel import Kernel, Stored, has_gather
+from .kernel import Kernel, Stored, canonical, has_gather
 from .roads import analysis, contraction
 from .schedule import Schedule
 from .target import Target
@@ -26,42 +26,56 @@ _WASTE = 0.05  # the share of columns computed twice that the size of the regist
 
 @dataclass(frozen=True)
 class Packing:
-    """A kernel that reads panels called `name` in place of `source`, and the kernel that makes them."""
+    """A kernel that reads panels called `name` in place of `source`, and the kernel that makes them.
+
+    Panels have `width` columns; all `widths` would do.
+    """
 
     kernel: Kernel
     source: str
     name: str
     panels: Stored
     copy: Kernel
+    width: int
+    widths: tuple[int, ...] = ()
 
 
-def pack(kernel: Kernel, target: Target, fixed: Collection[str]) -> Packing | None:
-    """The kernel with one of its `fixed` operands in panels, or None if that gains nothing."""
-    road = contraction.road(kernel, target)
-    if road is None or kernel.combiner != "sum" or kernel.guard is not None:
+def pack(kernel: Kernel, target: Target, fixed: Collection[str], wanted: int | None = None) -> Packing | None:
+    """The kernel with one of its `fixed` operands in panels, or None if that gains nothing.
+
+    Panels have the `wanted` number of columns where that can be, else what the register tile likes.
+    """
+    if kernel.combiner != "sum" or kernel.guard is not None:
         return None
+    alike, _ = canonical(kernel)  # equal kernels have equal roads, which are looked for once
+    road = contraction.road(alike, target)
+    if road is None:
+        return None
+    axes = (*kernel.domain, *kernel.reduction)
     schedule = road.variants[-1][1]
-    vector = schedule.vector
+    vector = None if schedule.vector is None else axes[int(schedule.vector.removeprefix("i"))].name
     if vector is None or vector not in {axis.name for axis in kernel.domain}:
         return None
     size = kernel.size(vector).constant
     if size is None or schedule.lanes == 1:
         return None
-    width = _width(kernel, schedule, vector, size)
+    width = _width(kernel, schedule, size)
+    possible = _widths(schedule.lanes, size)
+    width = wanted if wanted in possible else width
     for read in contraction.body_reads(kernel):
         if read.tensor in fixed and not has_gather(read) and _suits(kernel, read, vector):
             grouped = size % schedule.lanes == 0 and any(
                 axis.name in read.subscripts[0].indices() for axis in kernel.domain if axis.name != vector
             )
             if width is not None or grouped:
-                return _packed(kernel, read, vector, size, width or size)
+                return replace(_packed(kernel, read, vector, size, width or size), widths=tuple(possible))
     return None
 
 
-def _width(kernel: Kernel, schedule: Schedule, vector: str, size: int) -> int | None:
+def _width(kernel: Kernel, schedule: Schedule, size: int) -> int | None:
     """Columns of a panel, those of the register tile if they do; None if all columns are one panel."""
     lanes = schedule.lanes
-    tile = schedule.tiles.get(vector, 1)
+    tile = schedule.tiles.get(schedule.vector or "", 1)
     matrix = len(kernel.domain) == 2
     if schedule.stretch or (matrix and any(axis.size.constant is None for axis in kernel.domain)):
         tile = 2  # leaves registers for many samples
@@ -70,8 +84,13 @@ def _width(kernel: Kernel, schedule: Schedule, vector: str, size: int) -> int | 
         waste = -(-size // width) * -(-width // lanes) * lanes / size
         return round(waste / _WASTE), abs(tile * lanes - width), waste
 
-    widths = [width for width in range(lanes, 4 * lanes + 1) if size % width == 0 or width % lanes == 0]
-    return min((width for width in widths if width < size), key=cost, default=None)
+    return min(_widths(lanes, size), key=cost, default=None)
+
+
+def _widths(lanes: int, size: int) -> list[int]:
+    """The columns that a panel may have: whole vectors, or a divisor of all columns."""
+    found = range(lanes, min(4 * lanes + 1, size))
+    return [width for width in found if size % width == 0 or width % lanes == 0]
 
 
 def _suits(kernel: Kernel, read: Read, vector: str) -> bool:
@@ -146,4 +165,4 @@ def _packed(kernel: Kernel, read: Read, vector: str, size: int, width: int) -> P
         tensors={read.tensor: kernel.tensors[read.tensor]},
         ranges={},
     )
-    return Packing(result, read.tensor, name, panels, copy)
+    return Packing(result, read.tensor, name, panels, copy, width)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...dsl.equations import (
-    Apply,
     Axis,
     Carry,
     Constant,
@@ -33,18 +32,20 @@ from ...dsl.equations import (
     reads,
 )
 from ...dsl.integers import Index, Integer, Range
-from ..dependence import data_free, weight_only
-from ..graph import Graph
+from ..graph import Graph, Note
 from ..groups import Group, plan_groups
+from ..passes.image_to_column import image_to_column
+from ..windows import kind
 from . import work
-from .joining import join_lanes
+from .asked import ANYTHING, Asked
+from .choosing import COLUMNS, Choosing, Decision, Tuned, fixed_operations, notes, packed, selects
 from .kernel import Kernel, Stored, make_kernel
-from .packing import Packing, pack
+from .packing import Packing
 from .padding import Padding, padding
-from .roads import analysis, winograd
+from .schedule import ANY_WAY, Way
 from .storage import BYTES
 from .target import Target
-from .winograd import Forced, Roles, WeightTransform, Winograd, bounded, inlined, roles
+from .winograd import Roles, WeightTransform, Winograd, bounded
 from .winograd_nest import scratch_size
 
 
@@ -53,6 +54,7 @@ class Launch:
     """Run a kernel on buffers: `operands` in the order of its tensors, `result`, and working memory if it needs any.
 
     `origin` is the tensor it makes, `counted` the kernel that says how much work it is, if that is another one.
+    `way` says what road was chosen for it.
     """
 
     kernel: Kernel
@@ -61,6 +63,7 @@ class Launch:
     origin: str
     scratch: str | None = None
     counted: Kernel | None = None
+    way: Way = ANY_WAY
 
     def flops(self) -> Integer:
         """Arithmetic operations (see `work`)."""
@@ -131,7 +134,7 @@ class Plan:
 
     `places` maps a buffer's name to its kind: input, parameter, state, constant, prepared,
     output or arena.  `roots` maps a tensor that a kernel leaves to the one that it starts from:
-    a sum before its bias, say.  `stores` are what is still to be kept (see `storing`).
+    a sum before its bias, say.  `stores` are what is still to be kept (see `storing`), `notes` tell of choices.
     """
 
     prepare: list[Action] = field(default_factory=list)
@@ -140,6 +143,7 @@ class Plan:
     places: dict[str, str] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
     stores: list[Storing] = field(default_factory=list)
+    notes: tuple[Note, ...] = ()
 
 
 def touched(action: Action) -> list[str]:
@@ -164,11 +168,6 @@ def written(action: Action) -> set[str]:
     return {name for inner in action.actions for name in written(inner)}
 
 
-def computes_operations(graph: Graph) -> bool:
-    """Whether a graph computes the program's operations, not the first values of its weights."""
-    return not graph.roots or any(root in graph.program.operations for root in graph.roots)
-
-
 def outputs(graph: Graph) -> tuple[str, ...]:
     """The roots that the caller is given: all but those that are only stored."""
     program = graph.program
@@ -177,27 +176,29 @@ def outputs(graph: Graph) -> tuple[str, ...]:
     return tuple(root for root in graph.roots if root not in kept)
 
 
-def make_plan(graph: Graph, target: Target, *, road: Forced | None = None) -> Plan:
-    """The plan of a graph whose passes are done; `road` forces an algorithm on convolutions (see `Forced`)."""
-    return _Planner(graph, target, road).plan()
+def make_plan(graph: Graph, target: Target, *, asked: Asked = ANYTHING, tuned: Tuned | None = None) -> Plan:
+    """The plan of a graph whose passes are done; `asked` and `tuned` say what roads to take (see `choosing`)."""
+    decisions = Choosing(graph, target, asked, tuned).decisions()
+    before = len(graph.notes)
+    graph = image_to_column(graph, {name for name, found in decisions.items() if found.chosen.road == COLUMNS})
+    plan = _Planner(graph, target, decisions).plan()
+    return replace(plan, notes=(*graph.notes[before:], *notes(decisions)))
 
 
 class _Planner:
-    def __init__(self, graph: Graph, target: Target, road: Forced | None) -> None:
+    def __init__(self, graph: Graph, target: Target, decisions: Mapping[str, Decision]) -> None:
         self.graph = graph
         self.target = target
+        self.ways = {name: found.way for name, found in decisions.items()}
+        self.tiled = {name: found.chosen.spec for name, found in decisions.items() if found.chosen.spec is not None}
         self.groups = plan_groups(graph)
         self.plan_ = Plan(roots={group.result: group.root for group in self.groups})
         self.home: dict[str, str] = {}  # tensor -> buffer
         self.carries: dict[tuple[str, int], str] = {}
-        # Where a program changes its state, what follows from weights is not fixed.
-        fixed = not graph.program.updates and computes_operations(graph)
-        self.once = weight_only(graph) if fixed else set()
+        self.once, self.fixed = fixed_operations(graph)
         self.written: dict[str, tuple[str, tuple[Integer, ...]]] = {}  # tensor -> partial and subscripts
         self.outputs = {root: graph.resolve(root) for root in outputs(graph)}
         self.kept = {graph.resolve(root) for root in graph.roots}
-        self.fixed = data_free(graph) if fixed else set()
-        self.tiled = {} if road == "direct" else self._choose_tiled(forced=road == "winograd")
         self.absorbed = self._absorbed()
         self.filled: dict[str, Padding] = {}  # paddings into which their sources are written
 
@@ -311,43 +312,13 @@ class _Planner:
 
     # -- Winograd's algorithm ------------------------------------------------------------
 
-    def _choose_tiled(self, *, forced: bool) -> dict[str, tuple[Roles, Winograd]]:
-        """The equations that are computed by Winograd's algorithm, by name."""
-        found = {}
-        for group in self.groups:
-            operation = self.graph.operation(group.root)
-            if not isinstance(operation, Equation) or group.result in self.once:
-                continue
-            parts = roles(operation)
-            if parts is not None and parts.weight.tensor in self.fixed:
-                parts = self._with_padding(parts)
-                spec = winograd.choose(operation, parts, self.target, forced=forced)
-                if spec is not None and self._fills_vectors(group, parts):
-                    found[group.root] = parts, spec
-        return found
-
-    def _fills_vectors(self, group: Group, parts: Roles) -> bool:
-        """Whether the data can be read and the results be finished in vectors of channels."""
-        (name, root), *followers = self._chain(group)
-        chain = [(name, replace(root, body=parts.data)), *followers]
-        kernel = make_kernel(chain, self._tensors(chain), self._stored(group.result), merge=False)
-        return all(analysis.can_vectorise(kernel, index) for index in (parts.contracted, parts.free))
-
-    def _with_padding(self, parts: Roles) -> Roles:
-        """The roles with what the data read put in its place, where that is a padding or another choice."""
-        if isinstance(parts.data, Read):
-            source = self.graph.operation(parts.data.tensor)
-            if isinstance(source, Equation) and source.combiner is None and _selects(source.body):
-                return replace(parts, data=inlined(parts.data, parts.data.tensor, source))
-        return parts
-
     def _absorbed(self) -> set[str]:
         """Paddings that nobody needs as tensors, since all their readers pad by themselves."""
         found = set()
         for root in self.tiled:
             for name in self.graph.network.predecessors(root):
                 operation = self.graph.operation(name)
-                choice = isinstance(operation, Equation) and operation.combiner is None and _selects(operation.body)
+                choice = isinstance(operation, Equation) and operation.combiner is None and selects(operation.body)
                 readers = self.graph.consumers(name)
                 if choice and name not in self.kept and all(self._pads(reader, name) for reader in readers):
                     found.add(name)
@@ -449,11 +420,12 @@ class _Planner:
         home = home or self._home_of(group.result)
         if group.root in self.tiled:
             return self._tiled(group, chain, output, target, home)
-        kernel = join_lanes(make_kernel(chain, self._tensors(chain), output, target), self.target)
-        packing = None if group.result in self.once else pack(kernel, self.target, self.fixed)
+        way = self.ways.get(group.root) or Way(tiled=kind(chain[0][1]))
+        whole = make_kernel(chain, self._tensors(chain), output, target)
+        kernel, packing = packed(whole, self.target, () if group.result in self.once else self.fixed, way)
         if packing is not None:
-            return replace(self._packed(packing, home, group.result), counted=kernel)
-        return self._launch(kernel, home, group.result)
+            return replace(self._packed(packing, home, group.result), counted=whole, way=way)
+        return replace(self._launch(kernel, home, group.result), way=way)
 
     def _chain(self, group: Group) -> list[tuple[str, Equation]]:
         """The equations of a group by name."""
@@ -526,12 +498,8 @@ class _Planner:
             stored[step.name] = Stored(step.equation.shape, step.equation.dtype)
             local[step.name] = self._buffer(f"arena {name} {step.name}", stored[step.name], self._kind(name))
         kernel = make_kernel([(step.name, step.equation)], tensors, stored[step.name], step.target, ranges)
-        return self._launch(kernel, local[step.name], step.name, local)
-
-
-def _selects(expression: Expression) -> bool:
-    """Whether an expression is a choice that does not depend on data, such as a padding."""
-    return isinstance(expression, Apply) and expression.operation == "select" and not reads(expression.arguments[0])
+        way = Way(tiled=kind(step.equation))
+        return replace(self._launch(kernel, local[step.name], step.name, local), way=way)
 
 
 def _tensors(expression: Expression) -> set[str]:

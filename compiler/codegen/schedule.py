@@ -63,9 +63,28 @@ class Road:
 
     def describe(self, names: Mapping[str, str]) -> str:
         """The road and its schedules in words, with the indices called as in `names`."""
-        if not self.variants:
-            return f"{self.name}: {self.details}"
-        return f"{self.name}: " + "; or ".join(schedule.describe(names) for _, schedule in self.variants)
+        return f"{self.name}: {self.words(names)}"
+
+    def words(self, names: Mapping[str, str]) -> str:
+        """The same without its name."""
+        return "; or ".join(schedule.describe(names) for _, schedule in self.variants) or self.details
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is asked of a kernel: a `road` by name, "" for the usual one, and its schedules in words, "" for the best.
+
+    The words are those of `Road.words` for the kernel in canonical form.  `tiled` is what register
+    tiles are called for this kernel (see `windows.kind`); `panels` is how wide panels of weights are.
+    """
+
+    road: str = ""
+    tiled: str = "matrix"
+    details: str = ""
+    panels: int | None = None
+
+
+ANY_WAY = Way()
 
 
 @dataclass(frozen=True)

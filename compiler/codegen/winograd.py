@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal as OneOf
 
 from ...dsl.equations import (
     Apply,
@@ -29,28 +28,9 @@ from ...dsl.equations import (
     walk,
 )
 from ...dsl.integers import Integer, Symbol
-from .errors import CompilationFailed
 
 THREADS = Symbol("threads!", 1)
 """The number of threads that a call runs on; no program can name it."""
-
-Forced = OneOf["winograd", "direct"]
-"""What may be asked of convolutions: Winograd's algorithm wherever it can be used, or nowhere.
-
-The latter keeps to the sum as it stands and its rounding.
-"""
-
-
-def forced_road(exact: bool, road: str | None) -> Forced | None:
-    """What is asked of convolutions by people who ask for exactness, for a road, or for nothing."""
-    known: dict[str | None, Forced | None] = {None: None, "winograd": "winograd", "direct": "direct"}
-    if road not in known:
-        raise CompilationFailed(f"there is no road called {road!r}: convolutions take winograd or direct")
-    if exact and road == "winograd":
-        raise CompilationFailed(
-            "exact and road winograd contradict each other: Winograd's algorithm rounds differently"
-        )
-    return "direct" if exact else known[road]
 
 
 @dataclass(frozen=True)

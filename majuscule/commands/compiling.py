@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..compiler.road_names import ROADS
 from .failures import Failure, file_problem
 from .programs import STDIN, ModeOption, ProgramFile, checked_program
 
@@ -23,7 +24,7 @@ ExactOption = Annotated[
     bool, typer.Option("--exact", help="Compute every sum as it stands, even where another algorithm is faster.")
 ]
 RoadOption = Annotated[
-    str | None, typer.Option("--road", help="The one algorithm for convolutions: winograd, or direct (as --exact).")
+    str | None, typer.Option("--road", help=f"One algorithm for all equations that can take it: {', '.join(ROADS)}.")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Chooses the random numbers of first values.")]
 
@@ -80,8 +81,9 @@ def compile_module(
     checked = checked_program(path, mode)
     parsed = time.perf_counter()
     from ..api import compile_program, source_names
-    from ..compiler.codegen.winograd import forced_road
+    from ..compiler.codegen.asked import asked_for
 
+    asked = asked_for(exact, road)
     module = compile_program(
         checked.require(),
         target=target,
@@ -89,7 +91,8 @@ def compile_module(
         seed=seed,
         threads=threads,
         sources=source_names(checked.sources),
-        road=forced_road(exact, road),
+        exact=asked.exact,
+        road=asked.road,
         cache=cache,
     )
     if verbose:

@@ -61,14 +61,16 @@ def verify(
     The exit status is 1 if an output differs by more than the tolerance.
     """
     from ..api import compile_program
-    from ..compiler.codegen.winograd import forced_road
+    from ..compiler.codegen.asked import asked_for
     from ..compiler.graph import Graph
     from ..compiler.interpreter import evaluate
 
     checked = checked_program(program, mode).require()
     sizes = parse_sizes(size)
-    forced = forced_road(exact, road)
-    with compile_program(checked, target=target, weights=weights, seed=seed, road=forced) as module:
+    asked = asked_for(exact, road)
+    with compile_program(
+        checked, target=target, weights=weights, seed=seed, exact=asked.exact, road=asked.road
+    ) as module:
         inputs = module.random_inputs(batch, sizes=sizes, seed=seed)
         result = module(*(inputs[tensor.name] for tensor in module.inputs), seed=seed)
         names = [tensor.name for tensor in module.outputs]

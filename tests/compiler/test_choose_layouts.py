@@ -16,11 +16,11 @@ from random_programs import programs, values_for
 import majuscule
 from majuscule.compiler import layout_choice, layout_costs
 from majuscule.compiler.checker import check
+from majuscule.compiler.codegen.asked import Asked
 from majuscule.compiler.codegen.kernel import Kernel, canonical
 from majuscule.compiler.codegen.plan import Launch, make_plan
 from majuscule.compiler.codegen.roads import choose
 from majuscule.compiler.codegen.target import Target
-from majuscule.compiler.codegen.winograd import Forced
 from majuscule.compiler.graph import Graph
 from majuscule.compiler.interpreter import evaluate
 from majuscule.compiler.passes.choose_layouts import choose_layouts
@@ -171,21 +171,19 @@ output M
 """
 
 
-def launches(text: str, road: Forced | None = None) -> list[tuple[str, Kernel]]:
+def launches(text: str, exact: bool = False) -> list[tuple[str, Kernel]]:
     """The kernels of a call: their roads, and the kernels as they are compiled."""
     target = Target.named("x86-64-v4", cores=2)
     graph = optimize(Graph.from_program(majuscule.check(text).require()), fold_weights=True, verify=True)
-    actions = make_plan(graph, target, road=road).run
+    actions = make_plan(graph, target, asked=Asked(exact=exact)).run
     kernels = [canonical(action.kernel)[0] for action in actions if isinstance(action, Launch)]
     return [(choose(kernel, target).name, kernel) for kernel in kernels]
 
 
-@pytest.mark.parametrize("road", [None, "direct"])
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("text", [RESIDUAL, BRANCHES], ids=["residual", "branches"])
-def test_a_network_with_channels_first_has_the_kernels_of_one_with_channels_last(
-    text: str, road: Forced | None
-) -> None:
-    last, first = launches(spelled(text, False), road), launches(spelled(text, True), road)
+def test_a_network_with_channels_first_has_the_kernels_of_one_with_channels_last(text: str, exact: bool) -> None:
+    last, first = launches(spelled(text, False), exact), launches(spelled(text, True), exact)
     roads, of_last = ([name for name, _ in found] for found in (first, last))
     assert sorted(roads) in (sorted(of_last), sorted([*of_last, "elementwise"]))  # the input may be turned
     common = [kernel for _, kernel in last if kernel in [other for _, other in first]]

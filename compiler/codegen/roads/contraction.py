@@ -8,35 +8,41 @@ sizes come from counting, for one step of the reduction, arithmetic, loads and r
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ....dsl.equations import Read
 from ....dsl.integers import FloorDiv, Integer, Symbol
 from .. import machine
+from ..cache import fingerprint
 from ..joining import steps
 from ..kernel import Kernel
 from ..schedule import Road, Schedule, cut
 from ..target import Target
 from . import analysis
 
+TILED, STREAMING = "matrix", "vector-matrix"
+"""Names of roads: results in registers, whatever their sum is called (see `windows.kind`), and in the first cache."""
+
 _FROM_THIRD_CACHE = 3.0  # the cost of a load that the second cache cannot serve, against other loads
 _LOAD = 1.0  # the cost of a load against that of one multiply-add on vectors
 _MAXIMAL_TILE = 14
 _WORTH_A_VARIANT = 0.8  # of the cost that a second schedule must stay below
 _WORTH_THREADS = 1 << 18  # products; one core computes fewer in the time that starting another one takes
-_LARGE = 1 << 18  # elements of an operand that does not stay in the second cache
 _FAR = 4.0  # the cost of loading what no known index lets stay in a cache, against other loads
 _FAR_APART = 1e-4
 _FEW = 2  # elements of an open axis from which on a tile along it pays, since its rest is cut into tiles too
 _SOME = 8  # elements of an axis by which loads are used often enough
-_FIRST_CACHE = 1 << 12  # elements of an operand that stay in the first cache whatever the order
+_STAYS = 1 / 3  # of the first cache: operands that stay there whatever the order
 _WINDOW = 7  # the longest window that is written out
-_PAGE = 1 << 12  # bytes after which addresses fall into the same sets of the first cache
-_WAYS = 8.0  # lines of a set that a register tile may fill without driving others out
+_LINES = 8.0  # of a set of the first cache, if it has so many, that a register tile may fill
+_ELEMENT = 4  # bytes of an element, where caches are told in elements
+_MOST_ROADS = 12  # alternatives of a kernel
 _LONG = 3  # tiles along an axis of open size by which it is long enough for them
 _OPEN_SHARE = 0.5  # of the work in full tiles along an axis whose size only a call gives
 
@@ -57,30 +63,64 @@ class _Candidate:
 
 
 def road(kernel: Kernel, target: Target) -> Road | None:
-    """The cheapest register tile, or None if there is nothing to gain by one.
+    """The cheapest register tile, or None if there is nothing to gain by one."""
+    return next(roads(kernel, target), None)
 
-    Where a size is known only at run time (the batch), there may be two: a tile along that
-    axis if it is long enough for one, and what suits a batch of one.
+
+def roads(kernel: Kernel, target: Target) -> Iterator[Road]:
+    """Register tiles, the cheapest first; none if there is nothing to gain by them.
+
+    Where a size is known only at run time (the batch), each has two schedules perhaps: a tile
+    along that axis if it is long enough for one, and what suits a batch of one.  Where nearly all
+    time goes into reading one operand, the first road reads it row by row (see `streaming`).
     """
-    if kernel.combiner in ("argmax", "argmin") or not _reuses(kernel):
-        return None
-    candidates = list(_Tiles(kernel, target).candidates())
-    if not candidates:
-        return None
-    few = min(candidates, key=_Candidate.expected)
-    variants: list[tuple[Integer | None, Schedule]] = [(None, _schedule(kernel, target, few))]
-    if _streams(kernel, few):
-        stretch = min(max(analysis.estimate(kernel.size(few.vector)) // (2 * target.cores), 256), 1024) // 64 * 64
-        variants = [(None, replace(variants[0][1], stretch=stretch, parallel=1))]
-    many = min(candidates, key=lambda found: found.cost)
+    many, best = _best(kernel, target)
+    if many is None:
+        return
     axis = next(((n, t) for n, t in many.tiles if kernel.size(n).constant is None and t > 1), None)
-    if many.cost < _WORTH_A_VARIANT * few.cost and axis is not None:
-        variants.insert(0, (kernel.size(axis[0]) - _FEW, _schedule(kernel, target, many)))
-    return Road("streaming" if variants[-1][1].stretch else "contraction", tuple(variants))
+    pays = axis is not None and many.cost < _WORTH_A_VARIANT * best[0].cost
+    first = [(kernel.size(axis[0]) - _FEW, _schedule(kernel, target, many))] if axis is not None and pays else []
+    streaming = next((found for found in best if _streamed(kernel, found)), None)
+    streams = streaming is not None and _streams(kernel, best[0], target)
+    if streaming is not None and streams:
+        yield Road(STREAMING, (*first, (None, _rows(kernel, streaming, target))))
+    for few in best:
+        yield Road(TILED, (*first, (None, _schedule(kernel, target, few))))
+    if streaming is not None and not streams:
+        yield Road(STREAMING, ((None, _rows(kernel, streaming, target)),))
+
+
+def _best(kernel: Kernel, target: Target) -> tuple[_Candidate | None, tuple[_Candidate, ...]]:
+    """The cheapest tile if open axes are long, and the cheapest ones if they are short; none if there are none."""
+    key = fingerprint(kernel, target)
+    if key not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        useful = kernel.combiner not in ("argmax", "argmin") and _reuses(kernel)
+        found = list(_Tiles(kernel, target).candidates()) if useful else []
+        many = min(found, key=lambda candidate: candidate.cost, default=None)
+        _known[key] = many, tuple(heapq.nsmallest(_MOST_ROADS, found, key=_Candidate.expected))
+    return _known[key]
+
+
+_known: dict[str, tuple[_Candidate | None, tuple[_Candidate, ...]]] = {}
+_MOST_KNOWN = 1 << 12
+"""Kernels whose tiles this process remembers: the choice of roads and that of packings ask for them several times."""
+
+
+def cost(kernel: Kernel, target: Target, schedule: Schedule, lengths: Mapping[str, int]) -> float:
+    """Vector operations for each output element and reduction step of a register tile, axes being so long.
+
+    What caches add is not counted.
+    """
+    vectors = {name: schedule.lanes if name == schedule.vector else 1 for name in schedule.tiles}
+    fitting = {name: min(tile, max(lengths[name] // vectors[name], 1)) for name, tile in schedule.tiles.items()}
+    found = _Tiles(kernel, target, lengths).one(str(schedule.vector), schedule.lanes, fitting)
+    return math.inf if found is None else found.cost
 
 
 def _schedule(kernel: Kernel, target: Target, found: _Candidate) -> Schedule:
-    order = _order(kernel, found)
+    order = _order(kernel, found, target)
     reduction = analysis.by_reads(kernel)
     if found.vector in reduction:
         reduction = (*(name for name in reduction if name != found.vector), found.vector)
@@ -120,20 +160,42 @@ def _slid(kernel: Kernel, found: _Candidate, index: str) -> Integer | None:
     return None
 
 
-def _streams(kernel: Kernel, found: _Candidate) -> bool:
+def _rows(kernel: Kernel, found: _Candidate, target: Target) -> Schedule:
+    """The schedule that reads an operand row by row."""
+    stretch = min(max(analysis.estimate(kernel.size(found.vector)) // (2 * target.cores), 256), 1024) // 64 * 64
+    schedule = _schedule(kernel, target, found)
+    return replace(schedule, stretch=stretch, parallel=1, order=(found.vector, *_without(schedule.order, found.vector)))
+
+
+def _without(names: Iterable[str], name: str) -> tuple[str, ...]:
+    return tuple(other for other in names if other != name)
+
+
+def _streamed(kernel: Kernel, found: _Candidate) -> list[Read]:
+    """Operands that have all that is summed and the index of the vectors, along which their rows run."""
+    if found.vector in {axis.name for axis in kernel.reduction} or kernel.guard is not None:
+        return []
+    needed = {found.vector, *(axis.name for axis in kernel.reduction)}
+    return [
+        read
+        for read in body_reads(kernel)
+        if {i for s in read.subscripts for i in s.indices()} == needed
+        and analysis.stride(kernel, read, found.vector) == 1
+        and analysis.widest(kernel) <= 64
+    ]
+
+
+def _streams(kernel: Kernel, found: _Candidate, target: Target) -> bool:
     """Whether nearly all the time goes into reading one large operand whose rows run along the vectors."""
     others = [axis for axis in kernel.domain if axis.name != found.vector]
-    if found.vector in {axis.name for axis in kernel.reduction} or kernel.guard is not None:
-        return False
-    if not all(_may_be_few(axis.size) for axis in others) or analysis.widest(kernel) > 64:
-        return False
-    needed = {found.vector, *(axis.name for axis in kernel.reduction)}
-    return any(
-        {i for s in read.subscripts for i in s.indices()} == needed
-        and analysis.stride(kernel, read, found.vector) == 1
-        and analysis.estimate(kernel.tensors[read.tensor].count) >= _LARGE
-        for read in body_reads(kernel)
+    return all(_may_be_few(axis.size) for axis in others) and any(
+        _is_large(kernel, read, target) for read in _streamed(kernel, found)
     )
+
+
+def _is_large(kernel: Kernel, read: Read, target: Target) -> bool:
+    """Whether an operand does not stay in the second cache."""
+    return _ELEMENT * analysis.estimate(kernel.tensors[read.tensor].count) >= machine.of(target).l2_bytes
 
 
 def _may_be_few(size: Integer) -> bool:
@@ -163,26 +225,33 @@ def body_reads(kernel: Kernel) -> list[Read]:
 class _Tiles:
     """All register tiles of a kernel that fit, with their costs."""
 
-    def __init__(self, kernel: Kernel, target: Target) -> None:
+    def __init__(self, kernel: Kernel, target: Target, lengths: Mapping[str, int] | None = None) -> None:
         self.kernel = kernel
         self.target = target
         self.outputs = [axis.name for axis in kernel.domain]
         self.reduction = [axis.name for axis in kernel.reduction]
+        self.lengths = lengths or {}
         self.sizes = {axis.name: analysis.estimate(axis.size) for axis in (*kernel.domain, *kernel.reduction)}
+        self.sizes |= self.lengths
+        self.operands = body_reads(kernel)
         self.reads = [
             (
                 {i for s in read.subscripts for i in s.indices()},
                 {n: analysis.stride(kernel, read, n) for n in self.sizes},
             )
-            for read in body_reads(kernel)
+            for read in self.operands
         ]
         self.window = window(
             kernel, max(_stepped(kernel, name, analysis.lanes_for(kernel, name, target)) for name in self.outputs)
         )
-        self.loads = [self._load(read) for read in body_reads(kernel)]
-        self.cache = machine.of(target).l2_bytes
+        self.loads = [self._load(read) for read in self.operands]
         self.steps = math.prod(self.sizes[name] for name in self.reduction)
+        described = machine.of(target)
+        self.cache = described.l2_bytes
+        self.lines = min(_LINES, described.l1_ways)
+        self.page = described.l1_bytes // described.l1_ways
         self._coverage: dict[tuple[str, int, int], float | None] = {}
+        self._prices: dict[tuple[Read, str, int], float] = {}
 
     def candidates(self) -> Iterator[_Candidate]:
         """Tiles along two output indices; vectors along one of them or along a reduction index."""
@@ -201,6 +270,10 @@ class _Tiles:
                 for one, two in itertools.product(range(1, 9), range(1, 9) if first != second else (1,)):
                     yield from self._scored(name, lanes, {second: two, first: one})
 
+    def one(self, vector: str, lanes: int, tiles: dict[str, int]) -> _Candidate | None:
+        """One tile with its cost, if it fits."""
+        return next(self._scored(vector, lanes, tiles), None)
+
     def _loaded(self, name: str, tile: int, strides: dict[str, int | None]) -> float:
         """Loads along an index of the tile for each step of the reduction; a window slides over those before."""
         if self.window is None or strides[self.window[0]] is None or strides[self.window[0]] != strides[name]:
@@ -211,19 +284,28 @@ class _Tiles:
         """The cost of a load, far more where an operand is large and only an index of open size uses it again."""
         names = {i for s in read.subscripts for i in s.indices()}
         again = [axis for axis in self.kernel.domain if axis.name not in names]
-        large = analysis.estimate(self.kernel.tensors[read.tensor].count) >= _LARGE
-        return _FAR if large and all(_may_be_few(axis.size) for axis in again) else _LOAD
+        if self.lengths:
+            return _LOAD
+        return (
+            _FAR
+            if _is_large(self.kernel, read, self.target) and all(_may_be_few(axis.size) for axis in again)
+            else _LOAD
+        )
 
     def _scored(self, vector: str, lanes: int, tiles: dict[str, int]) -> Iterator[_Candidate]:
         """The candidate, if its tile fits the axes and the registers."""
         if any(t > max(self.sizes[n] // (lanes if n == vector else 1), 1) for n, t in tiles.items()):
             return
         accumulators, loads, held = math.prod(tiles.values()), 0.0, 0
-        for (used, strides), load, read in zip(self.reads, self.loads, body_reads(self.kernel), strict=True):
+        for (used, strides), load, read in zip(self.reads, self.loads, self.operands, strict=True):
             count = math.prod(self._loaded(name, tile, strides) for name, tile in tiles.items() if name in used)
-            far = 1.0 if self._stays(used, strides, tiles, vector, lanes) else _FROM_THIRD_CACHE
-            crowd = max((_crowd(tile, strides[name] or 0) for name, tile in tiles.items() if name != vector), default=1)
-            loads += load * count * self._price(read, strides[vector], vector, lanes) * max(1.0, crowd / _WAYS, far)
+            far = 1.0 if self.lengths or self._stays(used, strides, tiles, vector, lanes) else _FROM_THIRD_CACHE
+            crowd = max(
+                (_crowd(tile, strides[name] or 0, self.page) for name, tile in tiles.items() if name != vector),
+                default=1,
+            )
+            slow = max(1.0, crowd / self.lines, far)
+            loads += load * count * self._price(read, strides[vector], vector, lanes) * slow
             held = max(held, int(count)) if strides[vector] == 0 else held + min(int(count), 4)
         if accumulators + min(held, 5) + 1 > self.target.registers:
             return
@@ -249,23 +331,33 @@ class _Tiles:
         small enough for the second cache."""
         if vector not in tiles or strides[vector] != 1 or any(name in used for name in tiles if name != vector):
             return True
-        return 4 * lanes * tiles[vector] * math.prod(self.sizes[n] for n in self.reduction if n in used) <= self.cache
+        rows = math.prod(self.sizes[name] for name in self.reduction if name in used)
+        return _ELEMENT * lanes * tiles[vector] * rows <= self.cache
 
     def _price(self, read: Read, stride: int | None, vector: str, lanes: int) -> float:
         """The cost of a load of a vector against one from places next to each other."""
-        return 1.0 if stride in (0, 1) or steps(self.kernel, read, vector, lanes) else 1.5 * lanes
+        if stride in (0, 1):
+            return 1.0
+        if (read, vector, lanes) not in self._prices:
+            self._prices[read, vector, lanes] = 1.0 if steps(self.kernel, read, vector, lanes) else 1.5 * lanes
+        return self._prices[read, vector, lanes]
 
     def _share(self, name: str, tile: int, lanes: int) -> float | None:
         """How much of the work along an axis lies in full tiles; None if only a call can tell."""
         key = name, tile, lanes
         if key not in self._coverage:
-            self._coverage[key] = coverage(self.kernel.size(name), tile, lanes)
+            size = self.kernel.size(name) if name not in self.lengths else Integer.of(self.lengths[name])
+            self._coverage[key] = coverage(size, tile, lanes)
         return self._coverage[key]
 
 
-def _crowd(tile: int, stride: int) -> int:
-    """How many lines of the first cache, a stride of elements apart, compete for the same set of it."""
-    sets = Counter(place * stride * 4 % _PAGE // 64 for place in range(tile))
+@lru_cache(maxsize=1 << 12)
+def _crowd(tile: int, stride: int, page: int) -> int:
+    """How many lines of the first cache, a stride of elements apart, compete for the same set of it.
+
+    `page` are the bytes after which addresses fall into the same sets.
+    """
+    sets = Counter(place * stride * _ELEMENT % page // 64 for place in range(tile))
     return max(sets.values()) if stride else 1
 
 
@@ -291,7 +383,7 @@ def coverage(size: Integer, tile: int, lanes: int) -> float | None:
     return length / cost
 
 
-def _order(kernel: Kernel, best: _Candidate) -> tuple[str, ...]:
+def _order(kernel: Kernel, best: _Candidate, target: Target) -> tuple[str, ...]:
     """Outermost the tiled index whose operand depends on the fewest others: that operand stays in cache.
 
     What walks through the same operands as the vectors do, as panels of packed weights do,
@@ -314,7 +406,7 @@ def _order(kernel: Kernel, best: _Candidate) -> tuple[str, ...]:
 
     innermost = [name for name in tiled if company(name) == max(map(company, tiled))][-1:] if len(tiled) > 1 else []
     first = [name for name in tiled if name not in innermost and company(name) < len(counted)]
-    first = [name for name in first if _fills_cache(kernel, name)]
+    first = [name for name in first if _fills_cache(kernel, name, target)]
     if not first:
         return tuple(by_output)
     if best.vector not in first:
@@ -323,7 +415,8 @@ def _order(kernel: Kernel, best: _Candidate) -> tuple[str, ...]:
     return (*panels, *first, *middle, *innermost)
 
 
-def _fills_cache(kernel: Kernel, name: str) -> bool:
+def _fills_cache(kernel: Kernel, name: str, target: Target) -> bool:
     """Whether all operands that depend on an index are too large to stay in the first cache."""
     found = [read for read in body_reads(kernel) if any(name in s.indices() for s in read.subscripts)]
-    return all(analysis.estimate(kernel.tensors[read.tensor].count) > _FIRST_CACHE for read in found)
+    stays = _STAYS * machine.of(target).l1_bytes
+    return all(_ELEMENT * analysis.estimate(kernel.tensors[read.tensor].count) > stays for read in found)

@@ -135,7 +135,7 @@ def test_grouped_and_depthwise_convolutions(stride: int, groups: int, channels: 
 def test_pixels_of_an_open_number_of_samples_fill_tiles(cpu: str) -> None:
     """However few samples there are, an image has enough pixels to use each weight that is loaded several times."""
     module = majuscule.compile("Given L[7, 7, 512]\nM = Conv(L, Φ, width 1, filters 256)\n", target=cpu, road="direct")
-    (step,) = (entry for entry in module._manifest["steps"] if entry["road"].startswith("contraction"))
+    (step,) = (entry for entry in module._manifest["steps"] if entry["road"].startswith("matrix"))
     tile = step["road"].partition("tile of ")[2].split(", ")[0].split(" x ")
     assert any(part.split()[1] in ("x", "y") and int(part.split()[0]) > 3 for part in tile)
 
@@ -144,7 +144,7 @@ def test_pixels_of_an_open_number_of_samples_fill_tiles(cpu: str) -> None:
 def test_few_channels_of_a_group_still_fill_vectors(channels: int, filters: int) -> None:
     lanes = Target.host().lanes(32)
     module = compiled(f"Given L[9, 7, {channels}]\nM = Conv(L, Φ, width 3, groups 32, filters {filters})\n")
-    (step,) = (entry for entry in module._manifest["steps"] if entry["road"].startswith("contraction"))
+    (step,) = (entry for entry in module._manifest["steps"] if entry["road"].startswith(("direct", "depthwise")))
     assert lanes == 1 or f"vectors of {lanes} along" in step["road"]
 
 

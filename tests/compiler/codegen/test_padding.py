@@ -74,7 +74,7 @@ def test_what_only_a_padding_reads_is_computed_inside() -> None:
 A = relu(Conv(L, filters 64, width 1))
 R = Conv(A, filters 32, width 3, stride 2, pad 1)
 """)
-    assert [road.partition(":")[0] for road in roads(module)] == ["contraction", "border", "contraction"]
+    assert [road.partition(":")[0] for road in roads(module)] == ["matrix", "border", "direct"]
     weights = module.weights
     for batch in BATCHES:
         x = numbers(batch, 14, 10, 32)

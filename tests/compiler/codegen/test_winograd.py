@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import majuscule
 from majuscule.compiler.codegen.plan import Launch, make_plan
 from majuscule.compiler.codegen.roads import winograd as road
+from majuscule.compiler.codegen.roads.costs import Estimate
 from majuscule.compiler.codegen.target import Target
 from majuscule.compiler.codegen.winograd import Winograd
 from majuscule.compiler.graph import Graph
@@ -508,14 +509,14 @@ output h
 @pytest.mark.parametrize("private", [True, False])
 @pytest.mark.parametrize("chunk", [1, 14])
 def test_every_order_gives_the_same(private: bool, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = road.choose
+    choices = road.choices
 
-    def forced(*arguments: Any, **options: Any) -> Winograd | None:
-        found = chosen(*arguments, **options)
+    def forced(*arguments: Any) -> list[tuple[Winograd, Estimate]]:
         rows = min(chunk, 5)
-        return found and replace(found, private=private, chunk=-(-chunk // rows) * rows, rows=rows)
+        tiles = -(-chunk // rows) * rows
+        return [(replace(spec, private=private, chunk=tiles, rows=rows), cost) for spec, cost in choices(*arguments)]
 
-    monkeypatch.setattr(road, "choose", forced)
+    monkeypatch.setattr(road, "choices", forced)
     module = compiled("Given L[13, 10, 16]\nS = relu(Conv(L, Φ, width 3, pad 1, filters 48))\n", cache=False)
     share = "each thread its own" if private else "shared by all threads"
     assert share in module._manifest["steps"][0]["road"]
