@@ -46,6 +46,8 @@ from .run_time_sizes import bind_symbols, check_requirements
 from .scalar_functions import REDUCERS, stored, working_dtype
 
 LIMIT = 1 << 22
+_CHAIN = 1 << 18
+"""The limit where nothing is summed: arrays that stay in the cache, in memory that is used again and again."""
 
 
 def evaluate(
@@ -56,8 +58,11 @@ def evaluate(
     seed: int = 0,
     step: int = 0,
     keep: Iterable[str] | OneOf["all"] | None = None,
+    stored_as: Mapping[str, str] | None = None,
 ) -> dict[str, Array]:
     """The tensors `graph.roots`, and those named in `keep` (or "all"), as arrays.
+
+    Equations that `stored_as` names are rounded to a dtype, as NumPy calls it, when they are computed.
 
     Sizes known only at run time are taken from the shapes of `inputs`.  Parameters and state
     have the values in `weights` or else their initial ones for `seed`.  Raises ValueError for
@@ -67,7 +72,7 @@ def evaluate(
     program = graph.program
     kept = set(graph.network) if keep == "all" else {*graph.roots, *(keep or ())}
     needed = kept.union(*(networkx.ancestors(graph.network, name) for name in kept))
-    state = _Evaluator(seed, step, bind_symbols(graph, inputs))
+    state = _Evaluator(seed, step, bind_symbols(graph, inputs), stored_as or {})
     check_requirements(program, state.symbols)
     given = {**(weights or {}), **inputs}
     missing = [n for n in needed if isinstance(graph.operation(n), (Parameter, State)) and n not in given]
@@ -91,9 +96,25 @@ def initial_values(program: Program, seed: int = 0, names: Iterable[str] | None 
     if chosen:
         graph = Graph.initializers(program)
         roots = tuple(dict.fromkeys(operations[name].initial for name in chosen))
-        values = evaluate(graph.replace(graph.operations(), roots=roots), {}, seed=seed)
-        found = {name: stored(values[operations[name].initial], operations[name].dtype) for name in chosen}
+        alone = _read_once(graph, [operations[name] for name in chosen])
+        values = evaluate(graph.replace(graph.operations(), roots=roots), {}, seed=seed, stored_as=alone)
+        for name in chosen:
+            root, dtype = operations[name].initial, operations[name].dtype
+            found[name] = values[root] if root in alone else stored(values[root], dtype)
     return found
+
+
+def _read_once(graph: Graph, tensors: Iterable[Parameter | State]) -> dict[str, str]:
+    """First values that may be computed in the dtype of their tensor, as no other tensor has or reads them."""
+    holders: dict[str, list[str]] = {}
+    for tensor in tensors:
+        holders.setdefault(tensor.initial, []).append(tensor.dtype)
+    return {
+        initial: dtypes[0]
+        for initial, dtypes in holders.items()
+        if isinstance(graph.operation(initial), Equation) and not graph.consumers(initial)
+        if len(dtypes) == 1 and dtypes[0] != "bfloat16"  # which NumPy does not have
+    }
 
 
 # -- operations ----------------------------------------------------------------------------------
@@ -111,9 +132,9 @@ class _Task:
 class _Evaluator(Expressions):
     """The state of one evaluation."""
 
-    def __init__(self, seed: int, step: int, symbols: Mapping[str, int]) -> None:
+    def __init__(self, seed: int, step: int, symbols: Mapping[str, int], stored_as: Mapping[str, str]) -> None:
         super().__init__(symbols)
-        self.seed, self.step = seed, step
+        self.seed, self.step, self.stored_as = seed, step, stored_as
         self.finished: dict[str, list[Array]] = {}
 
     def run(self, name: str, operation: Operation, given: Mapping[str, Array]) -> None:
@@ -127,7 +148,7 @@ class _Evaluator(Expressions):
             numbers = random_numbers.uniform(math.prod(shape), seed=self.seed, stream=operation.stream, step=self.step)
             self.values[name] = numbers.reshape(shape)
         elif isinstance(operation, Equation):
-            self.values[name] = self.equation(operation)
+            self.values[name] = self.equation(operation, self.stored_as.get(name))
         elif isinstance(operation, Partial):
             self.values[name] = self._filled(operation.shape, operation.dtype, operation.pieces)
         elif isinstance(operation, Reshape):
@@ -187,10 +208,10 @@ class _Evaluator(Expressions):
 
     # -- equations -------------------------------------------------------------------------------
 
-    def equation(self, equation: Equation) -> Array:
+    def equation(self, equation: Equation, stored_as: str | None = None) -> Array:
         """The tensor that an equation defines."""
         box = {axis.name: (0, self.size(axis.size)) for axis in (*equation.domain, *equation.reduction)}
-        result = numpy.empty(self.shape(equation.shape), working_dtype(equation.dtype))
+        result: Array = numpy.empty(self.shape(equation.shape), stored_as or working_dtype(equation.dtype))
         products = sum_of_products(equation.body) if equation.combiner == "sum" and equation.guard is None else None
         arrays = [set(box)] if products is None else self._arrays(equation, products)
         with numpy.errstate(all="ignore"):
@@ -270,9 +291,10 @@ class _Evaluator(Expressions):
 
 def _too_long(task: _Task, box: Box, choices: list[str]) -> str | None:
     """The longest of the axes `choices` of an array above the limit, if there is one."""
+    limit = _CHAIN if task.equation.combiner is None else LIMIT
     for indices in task.arrays:
         lengths = {name: box[name][1] - box[name][0] for name in indices if name in box}
-        if math.prod(lengths.values()) > LIMIT:
+        if math.prod(lengths.values()) > limit:
             longest = max((name for name in lengths if name in choices), key=lengths.__getitem__, default=None)
             if longest is not None and lengths[longest] > 1:
                 return longest

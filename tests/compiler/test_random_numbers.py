@@ -28,6 +28,15 @@ def test_element_depends_on_its_position_only() -> None:
     assert numpy.array_equal(long, long.astype(numpy.float32))
 
 
+def test_element_is_one_of_the_four_words_of_its_counter() -> None:
+    found = uniform(103, seed=5 + (6 << 32), stream=2, step=3)
+    numbers = numpy.arange(26, dtype=numpy.uint64)
+    fixed = [numpy.full_like(numbers, word) for word in (0, 2, 3)]
+    words = numpy.stack(philox((numbers, *fixed), (5, 6)), axis=1).ravel()  # type: ignore[arg-type]
+    assert found.shape == (103,)
+    assert numpy.array_equal(found, (words[:103] >> 8) / 2.0**24)
+
+
 def test_streams_steps_and_seeds_differ() -> None:
     first = uniform(100, seed=1, stream=0, step=0)
     for seed, stream, step in [(2, 0, 0), (1, 1, 0), (1, 0, 1), (1 + (1 << 32), 0, 0)]:

@@ -1,9 +1,9 @@
-"""Random tensors: Philox 4x32-10, one independent number per element.
+"""Random tensors: Philox 4x32-10, one of the four words of a counter per element.
 
 The same rounds as `compiler.random_numbers` has in NumPy (Salmon, Moraes, Dror and Shaw,
-"Parallel random numbers: as easy as 1, 2, 3", SC 2011): the key is the seed, the counter
-is (element low, element high, stream, step), and the upper 24 bits of the first word make
-a number in [0, 1).
+"Parallel random numbers: as easy as 1, 2, 3", SC 2011): the key is the seed, the counter of
+element e is (e div 4 low, e div 4 high, stream, step), and the upper 24 bits of its word
+e mod 4 make a number in [0, 1).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tvm import tirx
 from tvm.ir import Expr, PrimType
 from tvm.tirx import PrimFunc
 
-from ...random_numbers import KEY_INCREMENTS, MULTIPLIERS, ROUNDS, UNIFORM_SCALE
+from ...random_numbers import KEY_INCREMENTS, MULTIPLIERS, ROUNDS, UNIFORM_SCALE, WORDS
 from ..statements import PARALLEL, SERIAL, Block, add, array_at, cast, integer, multiply, number, pointer
 from ..storage import memory_dtype, store, working_dtype
 
@@ -25,21 +25,31 @@ def lower(dtype: str, name: str) -> PrimFunc:
     address = pointer("output_address", memory_dtype(dtype))
     output = array_at(body, address, memory_dtype(dtype), "output")
     count, seed, step, stream = (tirx.Var(n, "int64") for n in ("count", "seed", "step", "stream"))
+
+    def draw(block: Block, element: Expr, word: Expr) -> None:
+        fraction = cast(tirx.Div(word, number(256, "uint64")), "int64")
+        value = multiply(cast(fraction, working_dtype(dtype)), number(UNIFORM_SCALE, working_dtype(dtype)))
+        store(block, output, element, value, dtype)
+
     with body.loop("chunk", tirx.Div(count + (_CHUNK - 1), integer(_CHUNK)), PARALLEL) as (chunk_body, chunk):
-        first = chunk_body.bind("first", chunk * _CHUNK)
-        extent = chunk_body.bind("extent", tirx.Min(integer(_CHUNK), count - first))
-        with chunk_body.loop("element", extent, SERIAL) as (inner, element):
-            position = inner.bind("position", first + element)
-            word = _first_word(inner, position, seed, step, stream)
-            fraction = cast(tirx.Div(word, number(256, "uint64")), "int64")
-            value = multiply(cast(fraction, working_dtype(dtype)), number(UNIFORM_SCALE, working_dtype(dtype)))
-            store(inner, output, position, value, dtype)
+        first = chunk_body.bind("first", chunk * (_CHUNK // WORDS))
+        whole = chunk_body.bind("whole", tirx.Min(integer(_CHUNK // WORDS), tirx.Div(count, integer(WORDS)) - first))
+        with chunk_body.loop("counter", whole, SERIAL) as (inner, position):
+            counter = inner.bind("counter", first + position)
+            for place, word in enumerate(_words(inner, counter, seed, step, stream)):
+                draw(inner, counter * WORDS + place, word)
+    # the last elements, fewer than a counter has words
+    counter = body.bind("counter", tirx.Div(count, integer(WORDS)))
+    for place, word in enumerate(_words(body, counter, seed, step, stream)[:-1]):
+        last = body.child()
+        draw(last, counter * WORDS + place, word)
+        body.branch(tirx.LT(counter * WORDS + place, count), last)
     parameters = [address, count, seed, step, stream]
     return PrimFunc(parameters, body.statement(), ret_type=PrimType("int32")).with_attr("global_symbol", name)
 
 
-def _first_word(block: Block, position: Expr, seed: Expr, step: Expr, stream: Expr) -> Expr:
-    """The first of the four words, as uint64."""
+def _words(block: Block, position: Expr, seed: Expr, step: Expr, stream: Expr) -> list[Expr]:
+    """The four words of the counter at a position, as uint64."""
     low, high = _halves(block, position)
     counter = [low, high, _halves(block, stream)[0], _halves(block, step)[0]]
     key = list(_halves(block, seed))
@@ -56,7 +66,7 @@ def _first_word(block: Block, position: Expr, seed: Expr, step: Expr, stream: Ex
             block.bind("c2", _xor(_xor(_high(product0), counter[3]), keys[1])),
             _low(block, product0),
         ]
-    return counter[0]
+    return counter
 
 
 def _halves(block: Block, value: Expr) -> tuple[Expr, Expr]:

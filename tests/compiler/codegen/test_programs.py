@@ -172,9 +172,9 @@ def test_random_numbers_are_those_of_the_reference(dtype: str) -> None:
         "U": Random(shape(BATCH, 2049, 3), dtype, 5),
     }
     runner = Runner(compiled(operations, "U"))
-    for seed, step in ((0, 0), (2**40 + 17, 12), (-3, 1)):
-        found = runner({"batch": 4}, seed=seed, step=step, X=rand(4, 3))["U"]
-        numpy.testing.assert_array_equal(found.ravel(), uniform(4 * 2049 * 3, seed=seed % 2**64, step=step, stream=5))
+    for batch, seed, step in ((4, 0, 0), (3, 2**40 + 17, 12), (2, -3, 1), (1, 7, 2)):  # any number of words left over
+        found = runner({"batch": batch}, seed=seed, step=step, X=rand(batch, 3))["U"].ravel()
+        numpy.testing.assert_array_equal(found, uniform(batch * 6147, seed=seed % 2**64, step=step, stream=5))
 
 
 def test_sizes_as_json() -> None:
