@@ -96,6 +96,7 @@ def _atom_key(atom: Atom) -> tuple[int, str]:
     return rank, repr(atom)
 
 
+@lru_cache(maxsize=65536)
 def _monomial_key(monomial: Monomial) -> tuple[int, tuple[tuple[int, str], ...]]:
     return -len(monomial), tuple(_atom_key(atom) for atom in monomial)
 
@@ -135,7 +136,8 @@ class Integer:
         for monomial, coefficient in pairs:
             sums[monomial] = sums.get(monomial, 0) + coefficient
         kept = [(monomial, coefficient) for monomial, coefficient in sums.items() if coefficient]
-        kept.sort(key=lambda pair: _monomial_key(pair[0]))
+        if len(kept) > 1:
+            kept.sort(key=lambda pair: _monomial_key(pair[0]))
         return Integer(tuple(kept))
 
     # -- arithmetic -------------------------------------------------------------
@@ -143,6 +145,12 @@ class Integer:
         other = Integer.of(other)
         if not other.terms:
             return self
+        if not self.terms:
+            return other
+        number = other.constant
+        if number is not None:  # a constant term is the last one
+            terms, sum_ = (self.terms, number) if self.terms[-1][0] else (self.terms[:-1], self.terms[-1][1] + number)
+            return Integer((*terms, ((), sum_))) if sum_ else Integer(terms)
         return Integer._collect((*self.terms, *other.terms))
 
     __radd__ = __add__
@@ -158,6 +166,9 @@ class Integer:
 
     def __mul__(self, other: IntegerLike) -> Integer:
         other = Integer.of(other)
+        factor = other.constant
+        if factor is not None:
+            return Integer(tuple((monomial, factor * own) for monomial, own in self.terms)) if factor else ZERO
         return Integer._collect(
             (tuple(sorted((*left, *right), key=_atom_key)), a * b) for left, a in self.terms for right, b in other.terms
         )

@@ -16,14 +16,18 @@ def make_module(functions: Sequence[Any]) -> Any:
 
 
 def machine_code(module: Any, target: Target) -> Any:
-    """A module of TensorIR as a module of machine code."""
+    """A module of TensorIR as a module of machine code.
+
+    Functions that are exported do little but call kernels: LLVM's optimisations would take four
+    times as long as everything else that is done to them, and save no time of a call.
+    """
     import tvm
     from tvm import tirx
     from tvm.tirx.build import codegen_build
 
-    described = target.tvm_target()
     passes = tirx.transform
     exported = any(f.params and tirx.is_buffer_var(f.params[0]) for f in module.functions.values())
+    described = target.tvm_target(optimised=not exported)
     steps = [passes.BindTarget(described.with_host(described)), passes.AnnotateEntryFunc()]
     if exported:
         steps += [passes.SplitHostDevice(), passes.MakePackedAPI()]

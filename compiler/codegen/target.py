@@ -104,9 +104,9 @@ class Target:
         """How many elements of the given width fill a vector."""
         return max(self.vector_bits // bits, 1)
 
-    def tvm_target(self) -> Any:
-        """The same machine as TVM describes it."""
-        return _tvm_target(self.triple, self.cpu, self.absent)
+    def tvm_target(self, *, optimised: bool = True) -> Any:
+        """The same machine as TVM describes it, and whether LLVM is to optimise code for it."""
+        return _tvm_target(self.triple, self.cpu, self.absent, optimised)
 
     def describe(self) -> dict[str, Any]:
         """For the manifest: what a machine must have to run the code."""
@@ -157,10 +157,12 @@ def _llvm() -> Any:
     return import_module("tvm.target.codegen")
 
 
-def _tvm_target(triple: str, cpu: str | None = None, absent: tuple[str, ...] = ()) -> Any:
+def _tvm_target(triple: str, cpu: str | None = None, absent: tuple[str, ...] = (), optimised: bool = True) -> Any:
     import tvm
 
     description: dict[str, Any] = {"kind": "llvm", "mtriple": triple}
+    if not optimised:
+        description["opt-level"] = 0
     if cpu:
         description["mcpu"] = cpu
     if absent:
