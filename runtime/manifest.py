@@ -62,6 +62,10 @@ def _check(manifest: Any, constants: Mapping[str, Array]) -> None:
     _require(all(isinstance(check["message"], str) for check in manifest["checks"]), "a check has no message")
     for entry in manifest["inputs"]:
         _require(all(sizes.evaluate(size, symbols) >= 0 for size in entry["selects"]), "an input selects from nothing")
+    written = {entry["name"] for key in ("parameters", "states") for entry in manifest[key]}
+    _require(written.issuperset(manifest.get("stores", [])), "it stores what is no parameter and no state")
+    if "training" in manifest:
+        _check_training(manifest["training"], {entry["name"] for entry in manifest["outputs"]}, written)
     for step in manifest["steps"]:
         texts = [step[key] for key in ("origin", "statement", "kernel", "road")]
         _require(all(isinstance(text, str) for text in texts), "a step has no description")
@@ -79,6 +83,15 @@ def check_metadata(metadata: Any) -> None:
         numbers = [*entry["mean"], *entry["deviation"]]
         finite = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
         _require(finite and all(entry["deviation"]), "a mean or deviation is no number")
+
+
+def _check_training(about: Mapping[str, Any], outputs: set[str], weights: set[str]) -> None:
+    """What a training step tells of itself (see `compiler.training.Step`)."""
+    named = {*about["losses"].values(), *about["metrics"].values(), *about["outputs"], about["norm"], about["taken"]}
+    _require(named <= outputs, "a loss, a metric or an output of the training is not given")
+    kept = {*about["slots"], *(name for slots in about["slots"].values() for name in slots)}
+    _require(kept <= weights, "the training keeps what is no parameter and no state")
+    _require(all(isinstance(about[key], str) for key in ("rate", "step")), "the training has no rate or no number")
 
 
 def _require(condition: bool, problem: str) -> None:

@@ -45,8 +45,10 @@ def _invariants(equation: Equation, node: Expression) -> list[Apply]:
     """The largest dear parts that lack indices; not inside of cases, which guard what they read."""
     if not isinstance(node, Apply) or equation.guard is not None:
         return []
-    if node.operation in TRANSCENDENTAL and reads(node) and _is_repeated(equation, node):
-        return [node]
+    value = node.arguments[0] if node.operation == "cast" else node
+    dear = isinstance(value, Apply) and value.operation in TRANSCENDENTAL
+    if dear and reads(node) and _is_repeated(equation, node):
+        return [node]  # with its cast, so that a wide number does not make narrow ones wait
     arguments = node.arguments[:1] if node.operation == "select" else node.arguments
     return [part for argument in arguments for part in _invariants(equation, argument)]
 

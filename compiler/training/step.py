@@ -117,7 +117,8 @@ class _Builder:
             + [(size, self._tensor(size).dtype)],
             [last] if choices.accumulate else [],
         ))  # fmt: skip
-        self.rate, self.number = self._input("step.rate", "float64"), self._input("step.number", "int64")
+        wide = "float64" if any(self._tensor(name).dtype == "float64" for name in gradients) else "float32"
+        self.rate, self.number = self._input("step.rate", wide), self._input("step.number", "int64")
         slots = {name: self._update(name, gradient, size, condition) for name, gradient in gradients.items()}
         self.stores += [Store(state, value, condition) for state, value in self.program.updates.items()]
         about = {
@@ -294,12 +295,13 @@ class _Builder:
 
     def _rate(self, factor: float, dtype: str) -> str:
         """The learning rate times a factor, in a dtype."""
+        if factor == 1:
+            return self._in_dtype(self.rate, dtype)
         if (factor, dtype) not in self.rates:
-            value: Expression = Read(self.rate, (), "float64")
-            if factor != 1:
-                value = Apply("mul", (value, real(factor, "float64")), "float64")
-            value = value if dtype == "float64" else Apply("cast", (value,), dtype)
-            self.rates[factor, dtype] = self._add(f"{self.rate}.{dtype}", Equation((), value, dtype))
+            given = self._tensor(self.rate).dtype
+            value: Expression = Apply("mul", (Read(self.rate, (), given), real(factor, given)), given)
+            value = value if dtype == given else Apply("cast", (value,), dtype)
+            self.rates[factor, dtype] = self._add(f"{self.rate}.times", Equation((), value, dtype))
         return self.rates[factor, dtype]
 
     def _in_dtype(self, name: str, dtype: str) -> str:
