@@ -34,6 +34,10 @@ class Accumulator:
             self._place = Local(block, "place", "int64", lanes)
             self._place.set(block, number(-1, "int64"))
 
+    def begin_with(self, block: Block, condition: Expr, value: Expr) -> None:
+        """Go on from another value where a condition holds."""
+        self._value.set(block, choose(condition, *matched(cast(value, self._dtype), self._value.get())))
+
     def update(self, block: Block, value: Expr, position: Expr | None = None, mask: Expr | None = None) -> None:
         """Take in one more value, at `position` of the reduction; only where `mask` holds, if given."""
         value = block.bind("term", cast(value, self._dtype)) if self.combiner != "sum" else cast(value, self._dtype)

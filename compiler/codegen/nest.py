@@ -29,7 +29,7 @@ from .fetching import Part, fetch, next_part
 from .kernel import Kernel, step
 from .schedule import Piece, Schedule, cut
 from .statements import PARALLEL, SERIAL, Block, all_of, integer, lanes_of
-from .storage import store
+from .storage import load, store
 
 _LONG = 64  # steps of a reduction in which more than a few lines of memory arrive
 _STREAM = 1 << 17  # elements that lie next to each other; the hardware has noticed long before their end
@@ -69,6 +69,7 @@ class Nest:
         self.conditions = _conditions(kernel, schedule.vector)
         self.rounds: dict[str, tuple[Expr, int]] = {}  # of the loops around a tile, and how many there are at least
         self.ahead: _Ahead | None = None
+        self.begun: Expr | None = None  # whether the output holds sums over parts of the reduction
 
     # -- loops over the output ------------------------------------------------------------
 
@@ -77,14 +78,14 @@ class Nest:
         order = self.schedule.order
         pieces = [self._pieces(index) for index in order]
         if not self.schedule.parallel:
-            self._serial(block, order, pieces, {})
+            self._in_parts(block, order, pieces, {})
             return
         if self.schedule.threads_from is None:
             self._spread(block, order, pieces)
             return
         several, alone = block.child(), block.child()
         self._spread(several, order, pieces)
-        self._serial(alone, order, pieces, {})
+        self._in_parts(alone, order, pieces, {})
         enough = tirx.GE(self.lowering.size(self.schedule.threads_from), integer(0))
         block.branch(enough, several, alone)
 
@@ -115,7 +116,7 @@ class Nest:
     ) -> None:
         """Indices whose round is known from the task; then the serial loops."""
         if not rounds:
-            self._serial(block, order, pieces, chosen)
+            self._in_parts(block, order, pieces, chosen)
             return
         self._decoded_piece(block, order, pieces, rounds, chosen, Integer(()))
 
@@ -141,6 +142,30 @@ class Nest:
             self._decoded_piece(otherwise, order, [others, *pieces[1:]], rounds, chosen, after)
             block.branch(tirx.LT(rounds[0], self.lowering.size(after)), then, otherwise)
 
+    def _in_parts(
+        self, block: Block, order: Sequence[str], pieces: list[list[Piece]], chosen: dict[str, Piece]
+    ) -> None:
+        """The serial loops, once for each part of the reduction if it is done in parts."""
+        self.begun = None
+        self._part(block, self.schedule.reduction_order[: self.schedule.parts], order, pieces, chosen)
+
+    def _part(
+        self,
+        block: Block,
+        names: Sequence[str],
+        order: Sequence[str],
+        pieces: list[list[Piece]],
+        chosen: dict[str, Piece],
+    ) -> None:
+        if not names:
+            self._serial(block, order, pieces, chosen)
+            return
+        with block.loop(names[0], self.lowering.size(self.kernel.size(names[0]))) as (body, index):
+            self.lowering.indices[names[0]] = index
+            later = tirx.GT(index, integer(0))
+            self.begun = later if self.begun is None else tirx.Or(self.begun, later)
+            self._part(body, names[1:], order, pieces, chosen)
+
     def _serial(self, block: Block, order: Sequence[str], pieces: list[list[Piece]], chosen: dict[str, Piece]) -> None:
         if not order:
             self._tile(block, chosen)
@@ -165,7 +190,8 @@ class Nest:
 
     def _pieces(self, index: str) -> list[Piece]:
         lanes = self.schedule.lanes if index == self.schedule.vector else 1
-        return cut(self.kernel.size(index), self.schedule.tiles.get(index, 1), lanes)
+        # What is computed twice may not be added twice.
+        return cut(self.kernel.size(index), self.schedule.tiles.get(index, 1), lanes, overlap=not self.schedule.parts)
 
     # -- one tile ---------------------------------------------------------------------------
 
@@ -193,7 +219,11 @@ class Nest:
             )
             for point in points
         ]
-        self._reduce(block, self.schedule.reduction_order, tile)
+        if self.begun is not None:
+            for element in tile:
+                place = self.lowering.address(self.kernel.offset, element.point, block)
+                element.accumulator.begin_with(block, self.begun, load(self.output, place, self.kernel.output.dtype))
+        self._reduce(block, self.schedule.reduction_order[self.schedule.parts :], tile)
         for element in tile:
             if element.wide is not None:
                 element.accumulator.absorb(block, element.wide)
@@ -218,7 +248,7 @@ class Nest:
         rounds = math.prod(self.rounds[name][1] for name in inner)
         steps = math.prod(axis.size.constant or 0 for axis in self.kernel.reduction)
         streams = rounds == 1 and part.span > _STREAM
-        if steps < _LONG or not 0 < rounds <= _ROUNDS or streams:
+        if steps < _LONG or not 0 < rounds <= _ROUNDS or streams or self.schedule.parts:
             return None
         turn: Expr = integer(0)
         for name in inner:
@@ -232,7 +262,7 @@ class Nest:
         """Ask for what one turn of the innermost loop of the reduction is to ask for."""
         if self.ahead is None:
             return
-        order, turn, steps = self.schedule.reduction_order, integer(0), 1
+        order, turn, steps = self.schedule.reduction_order[self.schedule.parts :], integer(0), 1
         for position, name in enumerate(order):
             size = self.kernel.size(name).constant or 0
             if position < len(order) - self.schedule.written_out:

@@ -20,7 +20,8 @@ class Schedule:
     least 0.  The last `written_out` reduction indices have no loops: their steps stand one
     after the other and share what they load, those together that read the same element at
     the offset `slid`.  A `stretch` above 0 keeps that many sums in memory instead of a tile
-    in registers (see `streaming`).
+    in registers (see `streaming`).  The loops of the first `parts` reduction indices are around
+    those of the output that are not spread over threads; between them, sums are in the output.
     """
 
     order: tuple[str, ...]
@@ -31,6 +32,7 @@ class Schedule:
     parallel: int = 0
     threads_from: Integer | None = None
     stretch: int = 0
+    parts: int = 0
     written_out: int = 0
     slid: Integer | None = None
 
