@@ -69,6 +69,7 @@ class Nest:
         self.conditions = _conditions(kernel, schedule.vector)
         self.rounds: dict[str, tuple[Expr, int]] = {}  # of the loops around a tile, and how many there are at least
         self.ahead: _Ahead | None = None
+        self.part: tuple[Expr, Expr] | None = None  # where the part in use of an index begins, and its length
         self.begun: Expr | None = None  # whether the output holds sums over parts of the reduction
 
     # -- loops over the output ------------------------------------------------------------
@@ -157,14 +158,25 @@ class Nest:
         pieces: list[list[Piece]],
         chosen: dict[str, Piece],
     ) -> None:
-        if not names:
+        if names:
+            with block.loop(names[0], self.lowering.size(self.kernel.size(names[0]))) as (body, index):
+                self.lowering.indices[names[0]] = index
+                self._has_begun(index)
+                self._part(body, names[1:], order, pieces, chosen)
+        elif self.schedule.part:
+            size = self.lowering.size(self.kernel.size(self.schedule.reduction_order[self.schedule.parts]))
+            length = integer(self.schedule.part)
+            with block.loop("part", tirx.Div(size + (self.schedule.part - 1), length)) as (body, part):
+                start = body.bind("start", part * length)
+                self.part = start, body.bind("length", tirx.Min(length, size - start))
+                self._has_begun(part)
+                self._serial(body, order, pieces, chosen)
+        else:
             self._serial(block, order, pieces, chosen)
-            return
-        with block.loop(names[0], self.lowering.size(self.kernel.size(names[0]))) as (body, index):
-            self.lowering.indices[names[0]] = index
-            later = tirx.GT(index, integer(0))
-            self.begun = later if self.begun is None else tirx.Or(self.begun, later)
-            self._part(body, names[1:], order, pieces, chosen)
+
+    def _has_begun(self, turn: Expr) -> None:
+        later = tirx.GT(turn, integer(0))
+        self.begun = later if self.begun is None else tirx.Or(self.begun, later)
 
     def _serial(self, block: Block, order: Sequence[str], pieces: list[list[Piece]], chosen: dict[str, Piece]) -> None:
         if not order:
@@ -191,7 +203,12 @@ class Nest:
     def _pieces(self, index: str) -> list[Piece]:
         lanes = self.schedule.lanes if index == self.schedule.vector else 1
         # What is computed twice may not be added twice.
-        return cut(self.kernel.size(index), self.schedule.tiles.get(index, 1), lanes, overlap=not self.schedule.parts)
+        return cut(
+            self.kernel.size(index),
+            self.schedule.tiles.get(index, 1),
+            lanes,
+            overlap=self.schedule.parts + self.schedule.part == 0,
+        )
 
     # -- one tile ---------------------------------------------------------------------------
 
@@ -248,7 +265,7 @@ class Nest:
         rounds = math.prod(self.rounds[name][1] for name in inner)
         steps = math.prod(axis.size.constant or 0 for axis in self.kernel.reduction)
         streams = rounds == 1 and part.span > _STREAM
-        if steps < _LONG or not 0 < rounds <= _ROUNDS or streams or self.schedule.parts:
+        if steps < _LONG or not 0 < rounds <= _ROUNDS or streams or self.schedule.parts or self.schedule.part:
             return None
         turn: Expr = integer(0)
         for name in inner:
@@ -294,10 +311,16 @@ class Nest:
         if len(order) <= self.schedule.written_out:
             self._written_out(block, order, tile)
             return
-        size = self.kernel.size(order[0])
-        with block.loop(order[0], self.lowering.size(size)) as (body, index):
-            self.lowering.indices[order[0]] = index
+        start, length = self._extent(order[0])
+        with block.loop(order[0], length) as (body, index):
+            self.lowering.indices[order[0]] = index if start is None else body.bind(order[0], start + index)
             self._reduce(body, order[1:], tile)
+
+    def _extent(self, index: str) -> tuple[Expr | None, Expr]:
+        """Where the values of a reduction index begin, if not at 0, and how many there are."""
+        if self.part is not None and index == self.schedule.reduction_order[self.schedule.parts]:
+            return self.part
+        return None, self.lowering.size(self.kernel.size(index))
 
     def _written_out(self, block: Block, order: Sequence[str], tile: list[_Element]) -> None:
         """The steps of the last reduction indices one after the other; those that share what they load together."""

@@ -21,7 +21,8 @@ class Schedule:
     after the other and share what they load, those together that read the same element at
     the offset `slid`.  A `stretch` above 0 keeps that many sums in memory instead of a tile
     in registers (see `streaming`).  The loops of the first `parts` reduction indices are around
-    those of the output that are not spread over threads; between them, sums are in the output.
+    those of the output that are not spread over threads, and so is one over parts of `part`
+    values of the next index if that is above 0; between them, sums are in the output.
     """
 
     order: tuple[str, ...]
@@ -33,6 +34,7 @@ class Schedule:
     threads_from: Integer | None = None
     stretch: int = 0
     parts: int = 0
+    part: int = 0
     written_out: int = 0
     slid: Integer | None = None
 

@@ -21,7 +21,7 @@ from ....dsl.integers import FloorDiv, Integer, Symbol
 from .. import machine
 from ..cache import fingerprint
 from ..joining import steps
-from ..kernel import Kernel
+from ..kernel import Kernel, has_gather
 from ..schedule import Road, Schedule, cut
 from ..target import Target
 from . import analysis
@@ -37,6 +37,8 @@ _WORTH_THREADS = 1 << 18  # products; one core computes fewer in the time that s
 _FAR = 4.0  # the cost of loading what no known index lets stay in a cache, against other loads
 _FAR_APART = 1e-4
 _FEW = 2  # elements of an open axis from which on a tile along it pays, since its rest is cut into tiles too
+_SAMPLES = 8  # of a batch, where it matters how far apart its uses are
+_SHORTEST_PART = 24  # steps of a reduction in which the sums of a register tile are worth reading and writing
 _SOME = 8  # elements of an axis by which loads are used often enough
 _STAYS = 1 / 3  # of the first cache: operands that stay there whatever the order
 _WINDOW = 7  # the longest window that is written out
@@ -126,7 +128,60 @@ def _schedule(kernel: Kernel, target: Target, found: _Candidate) -> Schedule:
         reduction = (*(name for name in reduction if name != found.vector), found.vector)
     written, slid = _written_out(kernel, found)
     schedule = Schedule(order, reduction, found.vector, found.lanes, dict(found.tiles), written_out=written, slid=slid)
-    return analysis.on_threads(kernel, schedule, target, _WORTH_THREADS)
+    schedule = analysis.on_threads(kernel, schedule, target, _WORTH_THREADS)
+    return _in_parts(kernel, schedule, target)
+
+
+def _in_parts(kernel: Kernel, schedule: Schedule, target: Target) -> Schedule:
+    """The schedule with a long reduction in parts, all of whose operands stay in the second cache.
+
+    Where every operand moves with the outermost reduction indices (the weights' gradient, a sum over
+    all positions of all samples), each register tile would read all of them from afar.  In parts, a task
+    computes all its tiles over one part of the reduction before it goes on to the next.
+    """
+    count, length = _parts(kernel, target)
+    tiled = [name for name, tile in schedule.tiles.items() if tile > 1]
+    if (
+        not (count or length)
+        or schedule.vector not in schedule.order
+        or not set(tiled) <= set(schedule.order)
+        or not tiled
+    ):
+        return schedule
+
+    def tasks(name: str) -> int:
+        lanes = schedule.lanes if name == schedule.vector else 1
+        return sum(analysis.estimate(piece.trips) for piece in cut(kernel.size(name), schedule.tiles[name], lanes))
+
+    outer = max(tiled, key=tasks)
+    order = (outer, *_without(schedule.order, outer))
+    return replace(schedule, order=order, parallel=min(schedule.parallel, 1), parts=count, part=length)
+
+
+def _parts(kernel: Kernel, target: Target) -> tuple[int, int]:
+    """How to go through a reduction part by part: see `parts` and `part` of a schedule; zeros if that gains nothing."""
+    reads = body_reads(kernel)
+    order = analysis.by_reads(kernel)
+    sizes = {axis.name: analysis.estimate(axis.size, _SAMPLES) for axis in kernel.reduction}
+    if kernel.guard is not None or kernel.stages or kernel.combiner != "sum" or any(map(has_gather, reads)):
+        return 0, 0
+    if kernel.output.dtype != kernel.accumulator:
+        return 0, 0
+    amount = sum(4 * analysis.estimate(kernel.tensors[read.tensor].count, _SAMPLES) for read in reads)
+    if amount < 4 * math.prod(analysis.estimate(axis.size, _SAMPLES) for axis in kernel.domain):
+        return 0, 0  # the sums between parts would cost more than the operands
+    near = machine.of(target).l2_bytes // 2
+    for count, name in enumerate(order):
+        inner = math.prod(sizes[other] for other in order[count + 1 :])
+        if amount <= near or sizes[name] * inner < 2 * _SHORTEST_PART:
+            return count, 0
+        if any(not read.subscripts or name not in read.subscripts[0].indices() for read in reads):
+            return 0, 0
+        amount //= sizes[name]
+        length = near // max(amount, 1)
+        if length > 1 or inner < _SHORTEST_PART:
+            return count, max(length, -(-_SHORTEST_PART // inner))
+    return 0, 0
 
 
 def window(kernel: Kernel, inside: int = 0) -> tuple[str, int] | None:
@@ -246,6 +301,10 @@ class _Tiles:
         )
         self.loads = [self._load(read) for read in self.operands]
         self.steps = math.prod(self.sizes[name] for name in self.reduction)
+        parts, length = _parts(kernel, target)
+        around = analysis.by_reads(kernel)[: parts + (length > 0)]
+        turns = math.prod(self.sizes[name] for name in around) / max(length, 1)
+        self.visits = 2 * turns if around else 1  # of each output element
         described = machine.of(target)
         self.cache = described.l2_bytes
         self.lines = min(_LINES, described.l1_ways)
@@ -319,7 +378,7 @@ class _Tiles:
         if vector in self.reduction:
             cost += 3.0 / self.steps
         elif analysis.output_stride(self.kernel, vector) != 1:
-            cost += 2.0 / self.steps
+            cost += 2.0 / self.steps * self.visits
         reach = max((abs(by or 0) for _, by_index in self.reads for n, by in by_index.items() if n in tiles), default=0)
         cost *= 1 + _FAR_APART * math.log2(reach + 1)  # among equals, neighbours in memory
         yield _Candidate(cost, opened, vector, lanes, tuple(tiles.items()))

@@ -124,7 +124,9 @@ def _balance(schedule: Schedule, lengths: Mapping[str, int], cores: int) -> floa
 
 
 def _extent(schedule: Schedule, name: str) -> int:
-    """How many elements of an index a tile has."""
+    """How many elements of an index a tile has, or a part of a reduction."""
+    if schedule.part and name == schedule.reduction_order[schedule.parts]:
+        return schedule.part
     return schedule.tiles.get(name, 1) * (schedule.lanes if name == schedule.vector else 1)
 
 
@@ -169,7 +171,8 @@ class _Traffic:
 
     def __init__(self, kernel: Kernel, schedule: Schedule, lengths: Mapping[str, int], sizes: Sizes) -> None:
         summed = schedule.reduction_order or tuple(axis.name for axis in kernel.reduction)
-        order = (*schedule.order, *summed)
+        tasks, parts = schedule.order[: schedule.parallel], summed[: schedule.parts + (schedule.part > 0)]
+        order = (*tasks, *parts, *schedule.order[schedule.parallel :], *summed[len(parts) :])
         self.trips = [(name, -(-lengths[name] // min(_extent(schedule, name), lengths[name]))) for name in order]
         self.lengths = lengths
         self.accesses = list(_accesses(kernel, sizes))
