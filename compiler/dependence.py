@@ -22,16 +22,16 @@ from ..dsl.integers import Integer, Symbol
 from .graph import Graph
 
 
-def data_free(graph: Graph) -> set[str]:
+def data_free(graph: Graph, *, changing: bool = False) -> set[str]:
     """Names of all nodes, weights and constants included, that depend on no input, random number or run-time size.
 
-    Weights that the program stores anew are as good as inputs.
+    Weights that the program gives new values are as good as inputs, unless `changing` ones are asked for, too.
     """
     found: set[str] = set()
-    stored = {store.target for store in graph.program.stores}
+    changed = set() if changing else {*graph.program.updates, *(store.target for store in graph.program.stores)}
     for name in graph:
         operation = graph.operation(name)
-        if isinstance(operation, (Input, Random)) or name in stored:
+        if isinstance(operation, (Input, Random)) or name in changed:
             continue
         if all(operand in found for operand in graph.network.predecessors(name)) and not _has_symbols(operation):
             found.add(name)

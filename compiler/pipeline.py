@@ -68,4 +68,4 @@ def stages(graph: Graph, *, fold_weights: bool, verify: bool = False) -> Iterato
     yield run("simplify again", simplify)
     yield run("eliminate_common again", eliminate_common)
     yield run("eliminate_dead again", eliminate_dead)
-    yield run("choose_layouts", lambda current: choose_layouts(current, fold_weights=fold_weights))
+    yield run("choose_layouts", choose_layouts)

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from ...dsl.equations import Parameter, Program, Recurrence, State
 from ...dsl.integers import Integer, Symbol
 from ..graph import Graph, Note
+from ..weights import computes_operations
 from . import inputs, main_function, roads, steps
 from .asked import Asked
 from .cache import Cache, fingerprint
-from .choosing import Tuned, computes_operations
+from .choosing import Tuned
 from .in_place import overwritten
 from .kernel import canonical
 from .linking import link

@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 
 from ...dsl.equations import Apply, Equation, Expression, Read, equation_reads, reads
 from .. import windows
-from ..dependence import data_free, weight_only
+from ..dependence import weight_only
 from ..graph import Graph, Note
 from ..groups import Group, plan_groups
 from ..passes.image_to_column import columns
+from ..weights import computes_operations, rearrangeable
 from . import machine, roads
 from .asked import ANYTHING, Asked
 from .cache import fingerprint
@@ -94,20 +95,11 @@ def packed(kernel: Kernel, target: Target, fixed: Collection[str], way: Way) -> 
     return (kernel if found is None else found.kernel), found
 
 
-def computes_operations(graph: Graph) -> bool:
-    """Whether a graph computes the program's operations, not the first values of its weights."""
-    return not graph.roots or any(root in graph.program.operations for root in graph.roots)
-
-
 def fixed_operations(graph: Graph) -> tuple[set[str], set[str]]:
-    """What is computed once, when weights are loaded, and all that is known then, weights and constants included.
-
-    Nothing is where a program changes its state, or where the graph computes first values of weights: there,
-    what follows from weights is not fixed.
-    """
-    if graph.program.updates or not computes_operations(graph):
+    """What is computed once, when weights are loaded, and the weights that kernels may read in their own order."""
+    if not computes_operations(graph):
         return set(), set()
-    return weight_only(graph), data_free(graph)
+    return weight_only(graph), rearrangeable(graph)
 
 
 class Choosing:

@@ -32,6 +32,7 @@ from ...dsl.equations import (
     reads,
 )
 from ...dsl.integers import Index, Integer, Range
+from ..dependence import data_free
 from ..graph import Graph, Note
 from ..groups import Group, plan_groups
 from ..passes.image_to_column import image_to_column
@@ -196,6 +197,7 @@ class _Planner:
         self.home: dict[str, str] = {}  # tensor -> buffer
         self.carries: dict[tuple[str, int], str] = {}
         self.once, self.fixed = fixed_operations(graph)
+        self.known = data_free(graph)
         self.written: dict[str, tuple[str, tuple[Integer, ...]]] = {}  # tensor -> partial and subscripts
         self.outputs = {root: graph.resolve(root) for root in outputs(graph)}
         self.kept = {graph.resolve(root) for root in graph.roots}
@@ -339,7 +341,7 @@ class _Planner:
         target: tuple[Integer, ...] | None,
         home: str,
     ) -> Launch:
-        """The main launch of Winograd's algorithm; the transform of the weights is done at load."""
+        """The main launch of Winograd's algorithm; the transform of the weights is done before."""
         parts, spec = self.tiled[group.root]
         name, root = chain[0]
         sizes = {axis.name: axis.size.constant or 0 for axis in (*root.domain, *root.reduction)}
@@ -363,7 +365,7 @@ class _Planner:
         return Launch(kernel, operands, home, group.result, scratch)
 
     def _transformed_weights(self, root: Equation, parts: Roles, spec: Winograd) -> str:
-        """The buffer of a weight's transform, which is made at load."""
+        """The buffer of a weight's transform, which is made before."""
         source = parts.weight.tensor
         axes = {axis.name: axis for axis in (*root.domain, *root.reduction)}
         windows = tuple(axes[window] for _, window in parts.windows)
@@ -382,10 +384,14 @@ class _Planner:
         output = Stored((size,), "float32")
         kernel = make_kernel([(source, equation)], {source: self._stored(source)}, output, (Integer(()),), merge=False)
         transform = WeightTransform(tuple(range(len(windows))), 0, 1, spec.tiles, spec.width, spec.lanes)
-        self._buffer(name, output, "prepared")
-        launch = Launch(replace(kernel, algorithm=transform), (self._home_of(source),), name, source)
-        self.plan_.prepare.append(launch)
+        self._rearrange(Launch(replace(kernel, algorithm=transform), (self._home_of(source),), name, source), output)
         return name
+
+    def _rearrange(self, launch: Launch, stored: Stored) -> None:
+        """Copy or transform a weight for a kernel: at load, or in each run if the program changes the weight."""
+        once = launch.origin in self.known
+        self._buffer(launch.result, stored, "prepared" if once else "arena")
+        (self.plan_.prepare if once else self.plan_.run).append(launch)
 
     # -- actions -------------------------------------------------------------------------
 
@@ -433,12 +439,10 @@ class _Planner:
         return [(name, operation) for name, operation in operations if isinstance(operation, Equation)]
 
     def _packed(self, packing: Packing, home: str, origin: str) -> Launch:
-        """The launch of a kernel that reads weights in panels, which are made at load."""
+        """The launch of a kernel that reads weights in panels, which are made before."""
         if packing.name not in self.plan_.buffers:
-            self._buffer(packing.name, packing.panels, "prepared")
-            self.plan_.prepare.append(
-                Launch(packing.copy, (self._home_of(packing.source),), packing.name, packing.source)
-            )
+            source = self._home_of(packing.source)
+            self._rearrange(Launch(packing.copy, (source,), packing.name, packing.source), packing.panels)
         return self._launch(packing.kernel, home, origin, {packing.name: packing.name})
 
     def _tensors(self, chain: Sequence[tuple[str, Equation]]) -> dict[str, Stored]:

@@ -4,8 +4,8 @@ Kernels are fast where the index of their vectors is the innermost of what they 
 in a convolution the channels.  A program may declare its axes in any order, so the orders of all
 intermediate tensors are chosen together (see `layout_choice`) and what is not stored as declared
 is rewritten, with all that read it.  Inputs and outputs keep the order that the caller knows;
-where another pays, they are copied.  Weights that are fixed when they are loaded are then put
-into the order in which their readers walk.
+where another pays, they are copied.  Weights are then put into the order in which
+their readers walk.
 
 The tensors of a group (see `groups`), which share a kernel, have one order, so that they still do.
 """
@@ -16,20 +16,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ...dsl.equations import Equation, Operation, Partial, Recurrence, Reshape, operands
-from ..dependence import data_free, weight_only
 from ..graph import Graph, Note
 from ..layout_choice import Choice, ranks, weight_orders
 from ..layouts import Order, Version, as_declared, conversion, in_order, relaid
 from ..rewriting import new_name
+from ..weights import rearrangeable
 
 
-def choose_layouts(graph: Graph, *, fold_weights: bool) -> Graph:
-    """The graph with tensors stored in the orders that cost least together.
-
-    With `fold_weights`, weights are put into order once, when they are loaded.
-    """
-    fixed = data_free(graph) if fold_weights and not graph.program.updates else set()
-    return _Rewriting(Choice(graph, fixed)).graph()
+def choose_layouts(graph: Graph) -> Graph:
+    """The graph with tensors stored in the orders that cost least together."""
+    return _Rewriting(Choice(graph, rearrangeable(graph))).graph()
 
 
 class _Rewriting:
@@ -69,7 +65,7 @@ class _Rewriting:
         tensors = [name for name in self.source if not isinstance(self.source.operation(name), Recurrence)]
         made = {name: as_declared(self.source.tensor(name).shape) for name in tensors}
         made |= {name: storage[0] for name, storage in self.choice.storage.items()}
-        for name in weight_only(self.source) & self.choice.fixed - self.choice.inside:
+        for name in self.choice.fixed - self.choice.inside:
             wanted = {order for (_, weight), order in self.weights.items() if weight == name}
             if len(wanted) == 1 and name not in self.choice.roots and self._may_be_made_otherwise(name):
                 made[name] = wanted.pop()

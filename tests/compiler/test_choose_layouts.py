@@ -37,8 +37,8 @@ def every_axis(graph: Graph, *others: object) -> dict[str, list[int]]:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-@given(graph=programs(), seed=st.integers(0, 1 << 20), fold=st.booleans())
-def test_any_choice_of_layouts_keeps_the_meaning(graph: Graph, seed: int, fold: bool) -> None:
+@given(graph=programs(), seed=st.integers(0, 1 << 20))
+def test_any_choice_of_layouts_keeps_the_meaning(graph: Graph, seed: int) -> None:
     def price(*about: object) -> float:
         return random.Random(f"{seed} {about[1:]}").random()
 
@@ -47,7 +47,7 @@ def test_any_choice_of_layouts_keeps_the_meaning(graph: Graph, seed: int, fold: 
         patch.multiple(layout_costs.Kernel, computing=price, reading=price, storing=price),
         patch.multiple(layout_costs, copying=price, moving=price),
     ):
-        laid_out = choose_layouts(graph, fold_weights=fold)
+        laid_out = choose_layouts(graph)
     check(laid_out)
     assert laid_out.roots == graph.roots
     inputs, weights = values_for(graph)

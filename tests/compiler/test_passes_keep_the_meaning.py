@@ -23,8 +23,7 @@ from majuscule.compiler.passes.simplify import simplify
 from majuscule.compiler.pipeline import optimize
 
 PASSES = {
-    "choose_layouts": lambda graph: choose_layouts(graph, fold_weights=False),
-    "choose_layouts_inference": lambda graph: choose_layouts(graph, fold_weights=True),
+    "choose_layouts": choose_layouts,
     "eliminate_common": eliminate_common,
     "eliminate_dead": eliminate_dead,
     "fold_constants": fold_constants,
