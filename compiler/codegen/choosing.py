@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...dsl.equations import Apply, Equation, Expression, Read, equation_reads, reads
+from ...dsl.integers import Symbol
 from .. import windows
 from ..dependence import weight_only
 from ..graph import Graph, Note
@@ -44,6 +45,9 @@ _WORTH_WHILE = {WINOGRAD: 0.9, COLUMNS: 0.8}
 _LEAST_GAIN = 2e-6
 """Seconds that it must save: of less the model knows nothing."""
 
+_MANY = 16
+"""What sizes are taken for that are open, to see whether a road is good for many samples, too."""
+
 _TILES, _PANELS, _SPECS = 6, 3, 3
 """The most register tiles for one width of panels, widths of panels, and ways of Winograd's that are listed."""
 
@@ -52,6 +56,8 @@ _TILES, _PANELS, _SPECS = 6, 3, 3
 class Candidate:
     """A road for an equation, with its `details` in words and what it is expected to cost.
 
+    The words of `details` name indices by their places, so that they are those of equal equations;
+    `shown` has the names of this one.
     `way` says how the kernel is made that does the sum, `spec` what Winograd's algorithm needs.  What is
     not to be taken `unasked` is never the choice of the model.
     """
@@ -62,6 +68,7 @@ class Candidate:
     way: Way
     spec: tuple[Roles, Winograd] | None = None
     unasked: bool = True
+    shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,15 @@ class Choosing:
             chosen, reason = (chosen, reason) if found is None else (found, TUNED)
         return Decision(group.root, key, chosen, reason, _distinct([*listed, chosen]), refused)
 
+    def makes(self, group: Group, tensor: str) -> bool:
+        """Whether a kernel that makes a tensor works for a group: it, a copy of windows, or a padding for it alone."""
+        if tensor == group.result or tensor.startswith(f"{group.root}.columns"):
+            return True
+        if tensor not in self.graph or self.graph.consumers(tensor) != [group.root]:
+            return False
+        operation = self.graph.operation(tensor)
+        return isinstance(operation, Equation) and operation.combiner is None and selects(operation.body)
+
     def options(self, group: Group, most: int) -> tuple[str, list[Candidate]]:
         """The key of a group and its most promising candidates of all roads, the one that it takes unasked first."""
         problem = _Problem(self, group)
@@ -175,7 +191,10 @@ class Choosing:
         allowed = [c for c in others if c.unasked and c.road in _WORTH_WHILE and self.asked.allows(c.road)]
         worth = [c for c in allowed if c.estimate.seconds <= _limit(c.road, usual)]
         best = min(worth, key=lambda c: c.estimate.seconds, default=usual)
-        return best, "cheapest" if others else "the only one"
+        if not others:
+            return best, "the only one"
+        least = min(c.estimate.seconds for c in (usual, *others) if self.asked.allows(c.road))
+        return best, "cheapest" if best.estimate.seconds <= least else "usual"
 
 
 def _limit(road: str, usual: Candidate) -> float:
@@ -186,8 +205,10 @@ def _limit(road: str, usual: Candidate) -> float:
 class _Problem:
     """One group: its kernels on all roads."""
 
-    def __init__(self, choosing: Choosing, group: Group) -> None:
-        self.graph, self.target, self.sizes = choosing.graph, choosing.target, choosing.sizes
+    def __init__(self, choosing: Choosing, group: Group, sizes: Sizes | None = None) -> None:
+        self.choosing = choosing
+        self.graph, self.target = choosing.graph, choosing.target
+        self.sizes = choosing.sizes if sizes is None else sizes
         self.fixed = choosing.fixed
         self.group = group
         operations = [(name, self.graph.operation(name)) for name in group.members]
@@ -281,7 +302,7 @@ class _Problem:
         for spec, estimate in winograd.choices(self.root, parts, self.target, self.sizes)[:_SPECS]:
             details = winograd.words(spec, [self.root.reduction[p].size for _, p in spec.windows])
             unasked = winograd.suits(self.root, parts, self.target)
-            yield Candidate(WINOGRAD, details, estimate, Way(WINOGRAD), (parts, spec), unasked)
+            yield Candidate(WINOGRAD, details, estimate, Way(WINOGRAD), (parts, spec), unasked, details)
 
     def no_winograd(self) -> str:
         """Why the algorithm cannot be used."""
@@ -318,7 +339,18 @@ class _Problem:
         made = self._made(make_kernel(chain, tensors, self._stored(self.group.result)), Way(COLUMNS, COLUMNS))
         if made.road != COLUMNS:
             return None
-        return replace(made, estimate=self._filling(copy) + made.estimate, unasked=self.kind == "direct")
+        estimate = self._filling(copy) + made.estimate
+        unasked = self.kind == "direct" and (estimate.seconds > _limit(COLUMNS, self.usual()) or self._wins_for_many())
+        return replace(made, estimate=estimate, unasked=unasked)
+
+    def _wins_for_many(self) -> bool:
+        """Whether image to column is cheaper for many samples, too: its copy grows with them and leaves the caches."""
+        open_sizes = {a.name for axis in self.root.domain for a in axis.size.atoms() if isinstance(a, Symbol)}
+        if not open_sizes - set(self.sizes):
+            return True
+        many = _Problem(self.choosing, self.group, dict.fromkeys(open_sizes, _MANY) | dict(self.sizes))
+        found = many.columns()
+        return found is not None and found.estimate.seconds <= _limit(COLUMNS, many.usual())
 
     def _filling(self, copy: Equation) -> Estimate:
         """The cost of copying what windows see."""
@@ -354,9 +386,11 @@ class _Problem:
             found = iter([road for road in everything if road.name == way.road] or everything)
         for road in itertools.islice(found, most):
             words = roads.words(alike, road)
-            details = words if width is None else f"{words}, panels of {width}"
+            panels = "" if width is None else f", panels of {width}"
+            shown = road.words({f"i{k}": axis.name for k, axis in enumerate((*prepared.domain, *prepared.reduction))})
             estimate = costs.estimate(alike, road, self.target, given, fixed)
-            yield Candidate(road.name, details, estimate, Way(road.name, way.tiled, words, width))
+            made = Way(road.name, way.tiled, words, width)
+            yield Candidate(road.name, words + panels, estimate, made, shown=shown + panels)
 
     def _kernel(self, chain: Sequence[tuple[str, Equation]], *, merge: bool = True) -> Kernel:
         return make_kernel(chain, self._tensors(chain), self._stored(self.group.result), merge=merge)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -27,13 +27,17 @@ def tuned_choices(target: Target) -> dict[str, tuple[str, str]]:
     return {} if stored is None else _read(stored)
 
 
-def keep(target: Target, choices: Mapping[str, tuple[str, str]]) -> bool:
-    """Add choices to those that are kept; whether there is a place to keep them."""
+def is_kept(target: Target) -> bool:
+    """Whether there is a place where choices for a target are kept."""
+    return target.native and _store() is not None
+
+
+def keep(target: Target, measured: Collection[str], choices: Mapping[str, tuple[str, str]]) -> None:
+    """Keep choices in place of what was known of the `measured` equations; what is known of others stays."""
     store = _store()
-    if store is None or not target.native:
-        return False
-    store.put(_key(target), json.dumps(tuned_choices(target) | dict(choices)).encode())
-    return True
+    if store is not None and target.native:
+        others = {key: choice for key, choice in tuned_choices(target).items() if key not in measured}
+        store.put(_key(target), json.dumps(others | dict(choices)).encode())
 
 
 def forget(target: Target) -> None:

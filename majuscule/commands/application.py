@@ -28,6 +28,7 @@ from . import (
     profiling,
     running,
     training,
+    tuning,
     verifying,
 )
 from .failures import report_failure
@@ -94,3 +95,4 @@ app.command("eval")(evaluating.evaluate)
 app.command("verify")(verifying.verify)
 app.command("bench")(benching.bench)
 app.command("profile")(profiling.profile)
+app.command("tune")(tuning.tune)

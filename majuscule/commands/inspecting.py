@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import TargetOption
+from .compiling import ExactOption, RoadOption, TargetOption
 from .console import print_json, print_table
+from .failures import Failure
 from .programs import ModeOption, ProgramFile, load_program, no_tensor
+from .road_tables import Roads, decide, print_roads, roads_json
 from .running import ThreadsOption
 from .sizes import SizeOption, parse_sizes
 
 if TYPE_CHECKING:
+    from ..compiler.codegen.asked import Asked
     from ..compiler.graph import Graph, Note
     from ..compiler.summary import Row, Summary
     from ..dsl.equations import Deduction, Program
@@ -191,6 +194,14 @@ def explain(
     kernels: Annotated[
         bool, typer.Option("--kernels", help="Compile it, too, and tell how each kernel is made.")
     ] = False,
+    roads: Annotated[
+        bool, typer.Option("--roads", help="List the roads that each reduction can take, with what they cost.")
+    ] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure the roads, too, on this machine.")] = False,
+    exact: ExactOption = False,
+    road: RoadOption = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Samples that roads are judged by.")] = 1,
+    size: SizeOption = None,
     target: TargetOption = "cpu",
     mode: ModeOption = "inferring",
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -198,6 +209,9 @@ def explain(
     """Tell how sizes were deduced and what passes did.
 
     Every deduction has the line and column it comes from; every change of a pass its reason.
+
+    With --roads, a table of the algorithms among which each reduction chose: the cost that decides,
+    what bounds it, and why one was taken.  --measure times all of them, a network on one road after the other.
 
     With the code of an error, such as E302, in place of a program: what it means, with an example.
     """
@@ -207,6 +221,7 @@ def explain(
     if text is not None:
         print(text)
         return
+    from ..compiler.codegen.asked import asked_for
     from ..compiler.graph import Graph
     from ..compiler.pipeline import optimize
 
@@ -215,22 +230,40 @@ def explain(
     wanted = _wanted(checked, names or [])
     lines = _lines(checked, wanted)
     deductions = [d for d in checked.deductions if not wanted or _statement_line(d) in lines]
-    notes = [*graph.notes, *(_kernel_notes(graph, target) if kernels else ())]
+    asked = asked_for(exact, road)
+    notes = [*graph.notes, *(_kernel_notes(graph, target, asked) if kernels else ())]
     notes = [n for n in notes if not wanted or n.tensor in wanted or n.tensor.split(".")[0] in wanted]
+    found = _roads(checked, target, asked, batch, size, measure=measure) if roads or measure else None
     if as_json:
-        print_json(_explanation_json(checked, deductions, notes))
+        explanation = _explanation_json(checked, deductions, notes)
+        print_json(explanation | ({} if found is None else {"roads": roads_json(found)}))
         return
-    _print_deductions(checked, deductions)
-    _print_notes(notes)
+    if found is None or kernels:
+        _print_deductions(checked, deductions)
+        _print_notes(notes)
+    if found is not None:
+        print_roads(found, wanted)
 
 
-def _kernel_notes(graph: Graph, target: str) -> tuple[Note, ...]:
+def _roads(program: Program, target: str, asked: Asked, batch: int, size: list[str] | None, *, measure: bool) -> Roads:
+    """What the table of roads tells; raises Failure where it would measure another machine's roads."""
+    from ..compiler.codegen.target import Target
+    from ..road_times import RoadTimes
+    from ..runtime.host import cpu_features
+
+    found = Target.named(target, present=cpu_features())
+    if measure and not found.native:
+        raise Failure(f"roads of {target} cannot be measured on this machine", "leave out --measure or --target")
+    return decide(RoadTimes(program, found, batch=batch, sizes=parse_sizes(size), seconds=0.5), asked, measure=measure)
+
+
+def _kernel_notes(graph: Graph, target: str, asked: Asked) -> tuple[Note, ...]:
     """How code generation makes each kernel."""
     from ..compiler.codegen.compiled import compile_graph
     from ..compiler.codegen.target import Target
     from ..runtime.host import cpu_features
 
-    return compile_graph(graph, target=Target.named(target, present=cpu_features())).notes
+    return compile_graph(graph, target=Target.named(target, present=cpu_features()), asked=asked).notes
 
 
 def _wanted(program: Program, names: list[str]) -> set[str]:

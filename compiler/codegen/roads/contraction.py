@@ -115,9 +115,11 @@ def cost(kernel: Kernel, target: Target, schedule: Schedule, lengths: Mapping[st
 
     What caches add is not counted.
     """
-    vectors = {name: schedule.lanes if name == schedule.vector else 1 for name in schedule.tiles}
+    vector = str(schedule.vector)
+    lanes = schedule.lanes if lengths[vector] >= schedule.lanes else 1  # too few: one after the other
+    vectors = {name: lanes if name == vector else 1 for name in schedule.tiles}
     fitting = {name: min(tile, max(lengths[name] // vectors[name], 1)) for name, tile in schedule.tiles.items()}
-    found = _Tiles(kernel, target, lengths).one(str(schedule.vector), schedule.lanes, fitting)
+    found = _Tiles(kernel, target, lengths).one(vector, lanes, fitting)
     return math.inf if found is None else found.cost
 
 
