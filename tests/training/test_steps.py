@@ -213,3 +213,24 @@ output y
     numpy.testing.assert_allclose(trainer.tensors["now"], x.mean(0), rtol=1e-6)
     trainer.step({"x": x})
     numpy.testing.assert_allclose(trainer.tensors["old"], x.mean(0), rtol=1e-6)
+
+
+def test_winograds_algorithm_takes_the_weights_of_the_moment() -> None:
+    text = """
+Given L[12, 12, 32]
+M = relu(Conv(L, Φ1, filters 32, width 3, pad 1))
+N = Conv(M, Φ2, filters 32, width 3, pad 1)
+loss J = mean[...](N[...]^2)
+output N
+"""
+    options: dict[str, Any] = {"optimiser": "SGD", "rate": 0.5, "frozen": ["Φ2"]}
+    exact, fast = (majuscule.Trainer(text, road=road, **options) for road in ("direct", "winograd"))  # type: ignore[arg-type]
+    profile = fast.compiled.module.profile(*fast.compiled.module.random_inputs(2).values(), rounds=1)
+    fast.load_weights({name: exact.tensors[name] for name in exact.parameters})  # the profile took steps
+    roads = [step.road for step in profile.steps]
+    assert sum(road.startswith("winograd") for road in roads) >= 3
+    for seed in range(3):
+        batch = {"L": normal(2, 12, 12, 32, seed=seed)}
+        assert fast.step(batch).loss == pytest.approx(exact.step(batch).loss, rel=1e-4)
+        for name in exact.parameters:
+            numpy.testing.assert_allclose(fast.tensors[name], exact.tensors[name], rtol=1e-3, atol=1e-5)
