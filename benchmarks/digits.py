@@ -32,8 +32,10 @@ def train(seed: int, epochs: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         chosen = ["--seed", str(seed), "--epochs", str(epochs), "--checkpoint", folder]
         done = subprocess.run(
-            [*command, "--data", str(EXAMPLES / "digits.npz"), *OPTIONS, *chosen], stdout=subprocess.PIPE, check=True
+            [*command, "--data", str(EXAMPLES / "digits.npz"), *OPTIONS, *chosen], capture_output=True, text=True
         )
+    if done.returncode:
+        raise SystemExit(done.stderr)
     right: float = json.loads(done.stdout)["test"]["right"]
     return right
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,20 +104,31 @@ def test_one_epoch_and_one_more_are_two_in_one_go(trained: Path, maj: Maj, tmp_p
     assert _history(tmp_path) == _history(trained)
 
 
-@pytest.mark.parametrize("stop", [3, 5])
-def test_a_training_that_was_stopped_anywhere_goes_on_as_if_it_was_not(
-    stop: int, trained: Path, maj: Maj, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Any]:
+    """In `with interrupted(3):` the user presses Ctrl-C during the third step."""
     take = Trainer.step
 
-    def take_and_interrupt(trainer: Trainer, batch: Any) -> Any:
-        result = take(trainer, batch)
-        if trainer.steps == stop:
-            os.kill(os.getpid(), signal.SIGINT)
-        return result
+    @contextlib.contextmanager
+    def interrupt(stop: int) -> Iterator[None]:
+        def take_and_interrupt(trainer: Trainer, batch: Any) -> Any:
+            result = take(trainer, batch)
+            if trainer.steps == stop:
+                os.kill(os.getpid(), signal.SIGINT)
+            return result
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", take_and_interrupt)
+        with monkeypatch.context() as patch:
+            patch.setattr(Trainer, "step", take_and_interrupt)
+            yield
+
+    return interrupt
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_a_training_that_was_stopped_anywhere_goes_on_as_if_it_was_not(
+    stop: int, trained: Path, maj: Maj, tmp_path: Path, interrupted: Callable[[int], Any]
+) -> None:
+    with interrupted(stop):
         stopped = maj(*TRAIN, "--epochs", "2")
     assert stopped.exit_code == 130
     assert "the same command with --resume" in stopped.stdout
@@ -124,6 +136,33 @@ def test_a_training_that_was_stopped_anywhere_goes_on_as_if_it_was_not(
     assert maj(*TRAIN, "--epochs", "2", "--resume").exit_code == 0
     assert _tensors(tmp_path) == _tensors(trained)
     assert _history(tmp_path) == _history(trained)
+
+
+def test_a_training_goes_on_where_it_was_even_if_whole_batches_cannot_be_read(
+    maj: Maj, tmp_path: Path, interrupted: Callable[[int], Any]
+) -> None:
+    for number, (image, label) in enumerate(zip(IMAGES[:12], LABELS, strict=False)):
+        folder = tmp_path / "pictures" / "abc"[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number:02}.png")
+        if number in (2, 3, 7):
+            (folder / f"{number:02}.png").write_bytes(b"no picture")
+    command = ("train", "net.maj", "--data", "pictures", "--batch", "1", "--epochs", "2", "--checkpoint")
+    whole = maj(*command, "whole")
+    assert whole.exit_code == 0, whole.stderr
+    assert whole.stderr.count("it is left out") == 3
+    assert "pictures/a/03.png is no picture that can be read" in whole.stderr
+    for stop in (3, 7):
+        with interrupted(stop):
+            assert maj(*command, f"parts{stop}").exit_code == 130
+        assert maj(*command, f"parts{stop}", "--resume").exit_code == 0
+        last = [load_checkpoint(tmp_path / name / "last.safetensors") for name in ("whole", f"parts{stop}")]
+        assert last[0][1] == last[1][1]
+        assert last[0][1]["step"] == 18
+        assert all(last[0][0][name].tobytes() == last[1][0][name].tobytes() for name in last[0][0])
+    strict = maj(*command, "strict", "--strict")
+    assert strict.exit_code == 2
+    assert "is no picture that can be read" in strict.stderr
 
 
 def _scores(images: Any, tensors: dict[str, Any], metadata: dict[str, Any]) -> Any:
