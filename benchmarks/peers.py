@@ -9,7 +9,7 @@ mapping of weights (`program_weights`), and lets every named layer be compared
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,9 +212,14 @@ def alexnet_pytorch() -> nn.Sequential:
 
 def vgg16() -> nn.Sequential:
     """`examples/vgg16.maj`."""
+    return vgg((2, 2, 3, 3, 3))
+
+
+def vgg(depths: Sequence[int]) -> nn.Sequential:
+    """So many 3x3 convolutions in each of the five stages (Simonyan and Zisserman 2014, table 1)."""
     layers: dict[str, nn.Module] = {}
     channels = 3
-    for stage, (filters, depth) in enumerate(((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), 1):
+    for stage, (filters, depth) in enumerate(zip((64, 128, 256, 512, 512), depths, strict=True), 1):
         for position in range(1, depth + 1):
             layers[f"conv{stage}_{position}"] = nn.Conv2d(channels, filters, 3, padding=1)
             layers[f"relu{stage}_{position}"] = nn.ReLU(inplace=True)

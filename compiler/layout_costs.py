@@ -72,6 +72,8 @@ class Kernel:
         self.weights = [access for access in found if access.tensor in fixed]
         self.data = [access for access in found if access.tensor not in fixed]
         self.shapes = {access.tensor: graph.tensor(access.tensor).shape for access in found}
+        # A sum over samples goes part by part (see `codegen.roads.contraction`), so that all it reads is near.
+        self.over_samples = any(axis.size.constant is None for axis in root.reduction)
         self.tests = {name for equation in _equations(graph, group) for name in _tested(equation)}
         parts = roles(root)
         tiled = parts is not None and parts.weight.tensor in fixed and self._suits_tiles(parts.contracted, parts.free)
@@ -131,7 +133,7 @@ class Kernel:
         step = _stride(access, index)
         if step == 0:
             along = None if last is None else access.subscripts[last].plain_index
-            return 1.0 if along in self.reduction or not access.of_sum else _ACROSS
+            return 1.0 if along in self.reduction or not access.of_sum or self.over_samples else _ACROSS
         subscript = None if last is None else access.subscripts[last]
         if step != 1 or subscript is None or index not in subscript.indices() or index in self.tests:
             return self._lanes(index)

@@ -167,8 +167,8 @@ def _parts(kernel: Kernel, target: Target) -> tuple[int, int]:
     sizes = {axis.name: analysis.estimate(axis.size, _SAMPLES) for axis in kernel.reduction}
     if kernel.guard is not None or kernel.stages or kernel.combiner != "sum" or any(map(has_gather, reads)):
         return 0, 0
-    if kernel.output.dtype != kernel.accumulator:
-        return 0, 0
+    if kernel.output.dtype != kernel.accumulator or all(axis.size.constant is not None for axis in kernel.reduction):
+        return 0, 0  # what is not summed over samples is short enough
     amount = sum(4 * analysis.estimate(kernel.tensors[read.tensor].count, _SAMPLES) for read in reads)
     if amount < 4 * math.prod(analysis.estimate(axis.size, _SAMPLES) for axis in kernel.domain):
         return 0, 0  # the sums between parts would cost more than the operands
