@@ -86,7 +86,7 @@ def test_explain_tells_how_kernels_are_made(maj: Maj, small: str) -> None:
     assert "codegen" not in maj("explain", small).stdout
     text = maj("explain", "--kernels", small).stdout
     assert "codegen" in text
-    assert "L1: contraction" in text
+    assert "L1: direct" in text
 
 
 def test_explain_as_json(maj: Maj, small: str) -> None:

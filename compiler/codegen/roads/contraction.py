@@ -169,6 +169,8 @@ def _parts(kernel: Kernel, target: Target) -> tuple[int, int]:
         return 0, 0
     if kernel.output.dtype != kernel.accumulator or all(axis.size.constant is not None for axis in kernel.reduction):
         return 0, 0  # what is not summed over samples is short enough
+    if any(isinstance(atom, FloorDiv) for atom in kernel.offset.atoms()):
+        return 0, 0  # some columns are computed twice, which may not be added twice
     amount = sum(4 * analysis.estimate(kernel.tensors[read.tensor].count, _SAMPLES) for read in reads)
     if amount < 4 * math.prod(analysis.estimate(axis.size, _SAMPLES) for axis in kernel.domain):
         return 0, 0  # the sums between parts would cost more than the operands
