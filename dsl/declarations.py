@@ -277,6 +277,10 @@ class Declarations(Assignments):
             value = Evaluator(self, scope).value(statement.value)  # type: ignore[arg-type]
         except NotConstant:
             return  # a network's own tensors are not imported, only what it is made of
+        except Mistake as mistake:
+            if mistake.diagnostic.code != "E202":
+                raise
+            return  # the size of such a tensor
         if len(statement.targets) == 1:
             scope.define(statement.targets[0].name.name, value, statement.place)
 

@@ -467,3 +467,14 @@ def test_definitions_may_be_imported(tmp_path: Path) -> None:
     (tmp_path / "main.maj").write_text('from "own.maj" import Both\nGiven x[5]\ny = Both(x)\n', encoding="utf-8")
     program = check_file(tmp_path / "main.maj").require()
     assert program.outputs == ("y",)
+
+
+def test_sizes_of_a_networks_own_tensors_are_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "own.maj").write_text(
+        "Given x[T, 2]\nn = size(x, T)\nhalf = n // 2\nk = 3 * len([1, 2])\n"
+        "layer Twice(L[...]): return[...] = 2 * L[...]\nlast[b,i] = x[b,n-1,i]\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "main.maj").write_text('import "own.maj"\nGiven z[3]\ny = k * Twice(z)\n', encoding="utf-8")
+    program = check_file(tmp_path / "main.maj").require()
+    assert program.inputs == ("z",)
