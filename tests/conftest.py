@@ -1,7 +1,11 @@
-"""All tests share one cache of compiled code, which is theirs alone and gone when they end."""
+"""All tests share one cache of compiled code, which is theirs alone and gone when they end.
+
+Where tests run in several processes, all cores are busy: then modules are compiled without helpers.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,5 +17,9 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     patch = pytest.MonkeyPatch()
     patch.setenv("MAJUSCULE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     patch.delenv("MAJUSCULE_CACHE", raising=False)
+    if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+        from majuscule.compiler.codegen import tvm_loading, workers  # noqa: F401 (in this order)
+
+        patch.setattr(workers, "available_cores", lambda: 1)
     yield
     patch.undo()
