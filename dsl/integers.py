@@ -14,6 +14,7 @@ value that the symbols may take.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -372,8 +373,26 @@ def is_nonnegative(expression: Integer) -> bool:
     """
     if expression.constant is not None:
         return expression.constant >= 0
+    linear = _least_if_linear(expression)
+    if linear is not None:
+        return linear >= 0
     lower = _lower_bound({monomial: Fraction(c) for monomial, c in expression.terms}, depth=8)
     return lower is not None and lower >= 0
+
+
+def _least_if_linear(expression: Integer) -> float | None:
+    """The least value of a sum of multiples of symbols; None for anything else."""
+    least: float = 0
+    for monomial, coefficient in expression.terms:
+        if not monomial:
+            least += coefficient
+        elif len(monomial) > 1 or not isinstance(monomial[0], Symbol):
+            return None
+        elif coefficient < 0:
+            least = -math.inf
+        else:
+            least += coefficient * monomial[0].minimum
+    return least
 
 
 def _lower_bound(terms: dict[Monomial, Fraction], depth: int) -> Fraction | None:

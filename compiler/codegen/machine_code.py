@@ -15,11 +15,12 @@ def make_module(functions: Sequence[Any]) -> Any:
     return tvm.IRModule({str(function.attrs["global_symbol"]): function for function in functions})
 
 
-def machine_code(module: Any, target: Target) -> Any:
+def machine_code(module: Any, target: Target, *, computes: bool = False) -> Any:
     """A module of TensorIR as a module of machine code.
 
-    Functions that are exported do little but call kernels: LLVM's optimisations would take four
-    times as long as everything else that is done to them, and save no time of a call.
+    Functions that are exported do little but call kernels, unless it is said that one `computes`:
+    LLVM's optimisations would take four times as long as everything else that is done to them, and
+    save no time of a call.
     """
     import tvm
     from tvm import tirx
@@ -27,7 +28,7 @@ def machine_code(module: Any, target: Target) -> Any:
 
     passes = tirx.transform
     exported = any(f.params and tirx.is_buffer_var(f.params[0]) for f in module.functions.values())
-    described = target.tvm_target(optimised=not exported)
+    described = target.tvm_target(optimised=computes or not exported)
     steps = [passes.BindTarget(described.with_host(described)), passes.AnnotateEntryFunc()]
     if exported:
         steps += [passes.SplitHostDevice(), passes.MakePackedAPI()]

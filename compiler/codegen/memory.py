@@ -79,10 +79,15 @@ class _Situation(NamedTuple):
 
     def value(self, size: Integer) -> int:
         """A size as a number."""
-        if size.constant is not None:
-            return size.constant
-        values = {atom.name: max(atom.minimum, self.typical) for atom in size.atoms() if isinstance(atom, Symbol)}
-        return size.evaluate({**values, THREADS.name: self.cores})
+        return _value(size, self.typical, self.cores)
+
+
+@lru_cache(maxsize=1 << 16)
+def _value(size: Integer, typical: int, cores: int) -> int:
+    if size.constant is not None:
+        return size.constant
+    values = {atom.name: max(atom.minimum, typical) for atom in size.atoms() if isinstance(atom, Symbol)}
+    return size.evaluate({**values, THREADS.name: cores})
 
 
 @dataclass(frozen=True)
@@ -171,12 +176,24 @@ def _first_fits(blocks: Sequence[_Block], situation: _Situation) -> MemoryPlan:
 
 def _first_fit(size: Integer, rivals: Sequence[tuple[Integer, Integer]], situation: _Situation) -> Integer:
     """The lowest place for so many bytes that is surely free, or else one above all rivals."""
+    value = situation.value
+    gaps = _gaps([(value(low), value(high)) for low, high in rivals], value(size))
     ends = {ZERO, *(high for _, high in rivals)}
-    for offset in sorted(ends, key=lambda place: (situation.value(place), str(place))):
+    for offset in sorted((end for end in ends if value(end) in gaps), key=lambda place: (value(place), str(place))):
         end = offset + size
         if all(_is_above(low, end, situation) or _is_above(offset, high, situation) for low, high in rivals):
             return offset
     return sum(_largest(ends), start=ZERO)
+
+
+def _gaps(intervals: Sequence[tuple[int, int]], length: int) -> set[int]:
+    """Where free places of a length begin between intervals, and after all of them: no other place can be free."""
+    found, reached = set(), 0
+    for low, high in sorted(intervals):
+        if low - reached >= length:
+            found.add(reached)
+        reached = max(reached, high)
+    return {*found, reached}
 
 
 def _is_above(high: Integer, low: Integer, situation: _Situation) -> bool:
