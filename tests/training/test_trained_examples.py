@@ -9,6 +9,9 @@ from typing import Any
 import numpy
 import pytest
 
+import majuscule
+from majuscule.dsl.equations import Parameter, element_count
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -44,3 +47,18 @@ def test_variational_autoencoder() -> None:
 def test_lstm_on_the_adding_problem() -> None:
     before, after = script("sequence_lstm")["train"](steps=400, length=12)
     assert after["error"] < 0.1 / 6 < before["error"]
+
+
+def test_residual_network_for_small_pictures_has_the_parameters_of_the_paper() -> None:
+    program = majuscule.check(EXAMPLES / "resnet_cifar.maj", mode="training").require()
+    shapes = [operation.shape for operation in program.operations.values() if isinstance(operation, Parameter)]
+    assert sum(int(element_count(shape).constant or 0) for shape in shapes) == 269_722  # 0.27 million, table 6
+
+
+@pytest.mark.slow
+def test_residual_network_for_small_pictures_learns_a_batch() -> None:
+    numbers = numpy.random.default_rng(0)
+    batch = {"image": numbers.standard_normal((16, 32, 32, 3), numpy.float32), "label": numpy.arange(16) % 10}
+    trainer = majuscule.Trainer(EXAMPLES / "resnet_cifar.maj", rate=0.05)
+    losses = [trainer.step(batch).loss for _ in range(30)]
+    assert losses[-1] < 0.1 * losses[0]
