@@ -49,6 +49,15 @@ def test_lstm_on_the_adding_problem() -> None:
     assert after["error"] < 0.1 / 6 < before["error"]
 
 
+def test_generative_adversarial_networks() -> None:
+    before, reports, after = script("gan")["train"](epochs=40)
+    assert all(numpy.isfinite(list(report.training.values())).all() for report in reports)
+    data = numpy.load(EXAMPLES / "digits.npz")["image"] / 255
+    first, last = (module(numpy.zeros((300, 8, 8, 1)))[..., 0] for module in (before, after))
+    assert abs(last.mean(0) - data.mean(0)).mean() < 0.3 * abs(first.mean(0) - data.mean(0)).mean()
+    assert last.std(0).mean() > 0.5 * data.std(0).mean()  # pictures of many kinds, not one
+
+
 def test_residual_network_for_small_pictures_has_the_parameters_of_the_paper() -> None:
     program = majuscule.check(EXAMPLES / "resnet_cifar.maj", mode="training").require()
     shapes = [operation.shape for operation in program.operations.values() if isinstance(operation, Parameter)]
