@@ -171,6 +171,27 @@ def test_resnet18() -> None:
     agree("resnet18", nn.Sequential(*layers), (64, 96, 3), 1, ("224, 224", "64, 96"))
 
 
+class Zeros(nn.Module):  # type: ignore[misc]
+    """Every other position, with zeros in as many new channels: the shortcut without weights."""
+
+    def forward(self, x: Any) -> Any:
+        return nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, x.shape[1]))
+
+
+def test_resnet_for_small_pictures() -> None:
+    layers: list[Any] = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    channels = 16
+    for filters in (16, 16, 16, 32, 32, 32, 64, 64, 64):
+        layers.append(Block(channels, filters, filters // channels))
+        if filters != channels:
+            layers[-1].down = Zeros()
+        channels = filters
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
+    model = nn.Sequential(*layers)
+    assert sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in model.modules()) == 6 * 3 + 2
+    agree("resnet_cifar", model, (32, 32, 3), 2)
+
+
 def test_resnet18_has_sensible_names() -> None:
     names = parameters(checked(source("resnet18")))
     assert list(names)[:3] == ["conv1.W", "norm1.γ", "norm1.β"]
