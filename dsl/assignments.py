@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from . import structural, syntax
@@ -285,7 +287,8 @@ class Assignments(Lookup):
             action()
         finally:
             self.depth -= 1
-        operations = tuple(self.builder.operations)[start:] if len(self.builder.operations) > start else ()
+        made = len(self.builder.operations) - start
+        operations = tuple(islice(reversed(self.builder.operations), made))[::-1]
         for name in _defined_names(statement):
             value = scope.find(self.spell(name, scope))
             if isinstance(value, TensorValue):
@@ -301,7 +304,7 @@ class Assignments(Lookup):
         text = self.builder.sources.get(place.file)
         if text is None:
             text = next((index.text for index in standard_library() if index.file == place.file), "")
-        lines = text.split("\n")[place.line - 1 : place.end_line]
+        lines = _lines(text)[place.line - 1 : place.end_line]
         return " ".join(line.split("#")[0].strip() for line in lines).strip()
 
     def _fits(self, tensor: TensorValue, shape: tuple[Integer, ...]) -> bool:
@@ -313,6 +316,12 @@ class Assignments(Lookup):
         """A shape for messages: `3x4`, with `?` for sizes that are not known yet."""
         known = [self.builder.resolve(size) for size in shape]
         return "x".join("?" if size.unknowns() else str(size) for size in known) or "a single number"
+
+
+@lru_cache(maxsize=16)
+def _lines(text: str) -> tuple[str, ...]:
+    """The lines of a source file, which is asked for once per statement."""
+    return tuple(text.split("\n"))
 
 
 def is_member(name: str, scope: Scope) -> bool:

@@ -65,7 +65,7 @@ class Context(Session, ABC):
         self.defined: list[TensorValue] = []
         self.named_outputs: list[tuple[str, TensorValue]] | None = None
         self.imported: dict[Path, Scope] = {}
-        self._library: dict[str, Value] = {}
+        self._library: dict[str, Value | None] = {}
         self.later: dict[str, Place] = {}
         self.declared_sizes: dict[int, tuple[str, ...]] = {}
         """What `size_names` found, by the identity of a layer's definition (kept by its scope)."""

@@ -190,11 +190,12 @@ class Declarations(Assignments):
             if isinstance(state, TensorValue) and state.parameter:
                 note = "parameters change by training: declare a `loss`"
             raise error("E605", statement.name.place, f"{name} is no state, so it cannot be updated", notes=[note])
-        before = set(self.builder.read_names)
+        main = scope.home is self.main
+        before = set(self.builder.read_names) if main else set()
         made = self._tensor_of(
             f"{state.name}.next", statement.subscripts, statement.value, state.dtype, statement.place, scope
         )
-        if scope.home is self.main:  # what only an update reads is an output still
+        if main:  # what only an update reads is an output still
             self.builder.read_names = before
         if not self._fits(state, made.shape):
             raise error(

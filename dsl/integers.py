@@ -160,7 +160,14 @@ class Integer:
         return Integer(tuple((monomial, -coefficient) for monomial, coefficient in self.terms))
 
     def __sub__(self, other: IntegerLike) -> Integer:
-        return self + (-Integer.of(other))
+        if isinstance(other, int):
+            return self + -other
+        if not other.terms:
+            return self
+        own, number = self.constant, other.constant
+        if own is not None and number is not None:
+            return Integer.of(own - number)
+        return self + (-other)
 
     def __rsub__(self, other: IntegerLike) -> Integer:
         return Integer.of(other) - self
@@ -243,10 +250,14 @@ class Integer:
 
     def indices(self) -> set[str]:
         """Names of all indices that occur."""
+        if self.constant is not None:
+            return set()
         return {atom.name for atom in self.atoms() if isinstance(atom, Index)}
 
     def unknowns(self) -> set[Unknown]:
         """All sizes still to be inferred that occur."""
+        if self.constant is not None:
+            return set()
         return {atom for atom in self.atoms() if isinstance(atom, Unknown)}
 
     def coefficient(self, name: str) -> Integer | None:

@@ -50,12 +50,10 @@ class Lookup(Context):
     def library(self, name: str) -> Value | None:
         """A layer or function of the standard library."""
         if name not in self._library:
-            for index in standard_library():
-                found = index.find(name)
-                if found is not None:
-                    self._library[name] = self._library_value(found, index)
-                    break
-        return self._library.get(name)
+            index = next((index for index in standard_library() if name in index.heads), None)
+            found = index.find(name) if index is not None else None
+            self._library[name] = self._library_value(found, index) if index is not None and found is not None else None
+        return self._library[name]
 
     def _library_value(self, found: syntax.Statement, index: SourceIndex) -> Value:
         if isinstance(found, syntax.Layer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -9,10 +10,14 @@ import sys
 BROKEN_PIPE = 141
 """What a shell shows for a program that was stopped because nobody reads its output."""
 
+GARBAGE = 100_000
+"""New objects between two searches for garbage: a compiler makes many that live, and a search visits them all."""
+
 
 def main() -> None:
     """Run the command line and exit with its status."""
     _write_utf8()
+    gc.set_threshold(GARBAGE)
     status: object = 0
     try:
         from .commands.application import app  # takes a while, in which it may be interrupted

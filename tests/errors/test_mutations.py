@@ -16,7 +16,7 @@ from mutator import mutant
 
 from majuscule.compiler.checker import check
 from majuscule.compiler.graph import Graph
-from majuscule.dsl import check_text
+from majuscule.dsl import check_text, context
 from majuscule.dsl.diagnostics import render_all
 
 SECONDS = 5.0
@@ -24,6 +24,15 @@ SECONDS = 5.0
 
 STATEMENTS = 150
 """The most that a program may have, blocks and loops written out, for thousands of its mutants to be checked."""
+
+STEPS = 150_000
+"""Where checking one of the mutants is given up: twice what any of the programs takes."""
+
+
+@pytest.fixture(autouse=True)
+def fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant may be thousands of layers deep; the limit that stops it is the same, only nearer."""
+    monkeypatch.setattr(context, "MAXIMUM_STEPS", STEPS)
 
 
 @functools.cache
