@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 from typing import Literal as OneOf
-from typing import cast
 
 import networkx
 import numpy
@@ -35,6 +35,7 @@ from ..dsl.equations import (
     Reshape,
     Shape,
     State,
+    reads,
 )
 from ..dsl.integers import Integer
 from . import random_numbers
@@ -78,6 +79,7 @@ def evaluate(
     missing = [n for n in needed if isinstance(graph.operation(n), (Parameter, State)) and n not in given]
     given |= initial_values(program, seed, missing) if missing else {}
     readers = {name: sum(consumer in needed for consumer in graph.consumers(name)) for name in needed}
+    state.spent = {n for n in needed - kept if readers[n] == 1 and isinstance(graph.operation(n), Random)}
     for name in graph:
         if name in needed:
             state.run(name, graph.operation(name), given)
@@ -136,6 +138,8 @@ class _Evaluator(Expressions):
         super().__init__(symbols)
         self.seed, self.step, self.stored_as = seed, step, stored_as
         self.finished: dict[str, list[Array]] = {}
+        self.spent: set[str] = set()
+        """Random numbers that one operation reads, which may use their memory."""
 
     def run(self, name: str, operation: Operation, given: Mapping[str, Array]) -> None:
         """Compute one operation from its operands' values."""
@@ -211,12 +215,24 @@ class _Evaluator(Expressions):
     def equation(self, equation: Equation, stored_as: str | None = None) -> Array:
         """The tensor that an equation defines."""
         box = {axis.name: (0, self.size(axis.size)) for axis in (*equation.domain, *equation.reduction)}
-        result: Array = numpy.empty(self.shape(equation.shape), stored_as or working_dtype(equation.dtype))
+        result = self._memory(equation, numpy.dtype(stored_as or working_dtype(equation.dtype)))
         products = sum_of_products(equation.body) if equation.combiner == "sum" and equation.guard is None else None
         arrays = [set(box)] if products is None else self._arrays(equation, products)
         with numpy.errstate(all="ignore"):
             self._fill(result, _Task(equation, products, arrays), box)
         return result
+
+    def _memory(self, equation: Equation, dtype: numpy.dtype[Any]) -> Array:
+        """An array for an equation's values: a new one, or that of numbers which it alone reads, each at its place."""
+        shape, places = self.shape(equation.shape), tuple(Integer.index(axis.name) for axis in equation.domain)
+        if equation.combiner is None and equation.guard is None and not self.times:  # in a loop they are read again
+            found = reads(equation.body)
+            for name in self.spent.intersection(read.tensor for read in found):
+                array = self.values[name]
+                fits = array.shape == shape and array.dtype == dtype
+                if fits and all(read.subscripts == places for read in found if read.tensor == name):
+                    return array
+        return numpy.empty(shape, dtype)
 
     def _arrays(self, equation: Equation, products: list[list[Expression]]) -> list[set[str]]:
         """The indices of every array that contracting the products makes."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .compiler.road_names import Forced
     from .dsl import CheckResult
     from .dsl.equations import Program
+    from .runtime.artifact import Artifact
     from .runtime.weights import WeightsSource
 
 Mode = Literal["inferring", "training", "evaluating"]
@@ -90,6 +91,24 @@ def compile_program(
 
     `sources` are its texts by file name, to be kept in the module, the main one first.
     """
+    artifact = compile_artifact(
+        program, target=target, weights=weights, seed=seed, sources=sources, exact=exact, road=road, cache=cache
+    )
+    return Module(artifact, threads)
+
+
+def compile_artifact(
+    program: Program,
+    *,
+    target: str = "cpu",
+    weights: WeightsSource | None = None,
+    seed: int = 0,
+    sources: Mapping[str, str] | None = None,
+    exact: bool = False,
+    road: Forced | None = None,
+    cache: bool = True,
+) -> Artifact:
+    """What a module's file holds, for any target, also one that this machine cannot run; as `compile_program`."""
     from .compiler.codegen.asked import asked_for
     from .compiler.codegen.compiled import compile_graph
     from .compiler.codegen.target import Target
@@ -111,7 +130,7 @@ def compile_program(
         values = initial_values(program, seed, [info.name for info in wanted])
     else:
         values = read_weights(weights, wanted)
-    return Module(Artifact(manifest, compiled.library, values, compiled.constants, dict(sources or {})), threads)
+    return Artifact(manifest, compiled.library, values, compiled.constants, dict(sources or {}))
 
 
 def gradient(

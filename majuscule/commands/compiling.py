@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..compiler.road_names import ROADS
-from .failures import Failure, file_problem
+from .failures import Failure
 from .programs import STDIN, ModeOption, ProgramFile, checked_program
 
 if TYPE_CHECKING:
-    from ..runtime.module import Module
+    from ..runtime.artifact import Artifact
 
 TargetOption = Annotated[str, typer.Option("--target", help="cpu (this machine), or LLVM's name of a CPU.")]
 WeightsOption = Annotated[
@@ -49,47 +49,43 @@ def compile(
         raise Failure(f"{path} is a directory, not a file")
     if not path.parent.is_dir():
         raise Failure(f"there is no directory {path.parent} to write {path.name} to")
-    module = compile_module(
+    artifact = compile_file(
         program, weights=weights, target=target, seed=seed, mode=mode, exact=exact, road=road, verbose=verbose,
         cache=cache,
     )  # fmt: skip
-    with module:
-        try:
-            module.save(path)
-        except OSError as error:
-            raise Failure(file_problem(error, str(path))) from error
-        if verbose:
-            _describe(module)
+    from ..runtime.artifact import write
+
+    write(path, artifact)
+    if verbose:
+        _describe(artifact)
     typer.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", err=True)
 
 
-def compile_module(
+def compile_file(
     path: str,
     *,
     weights: str | None = None,
     target: str = "cpu",
     seed: int = 0,
     mode: str = "inferring",
-    threads: int | None = None,
     exact: bool = False,
     road: str | None = None,
     verbose: bool = False,
     cache: bool = True,
-) -> Module:
-    """A module from a program's file; raises SourceErrors, ModuleError, CompilationFailed or Failure."""
+) -> Artifact:
+    """A program's file compiled; raises SourceErrors, ModuleError, CompilationFailed or Failure."""
     started = time.perf_counter()
     checked = checked_program(path, mode)
     parsed = time.perf_counter()
-    from ..api import compile_program, source_names
+    from ..api import compile_artifact, source_names
     from ..compiler.codegen.asked import asked_for
 
     asked = asked_for(exact, road)
-    module = compile_program(
+    artifact = compile_artifact(
         checked.require(),
         target=target,
         weights=weights,
         seed=seed,
-        threads=threads,
         sources=source_names(checked.sources),
         exact=asked.exact,
         road=asked.road,
@@ -97,13 +93,16 @@ def compile_module(
     )
     if verbose:
         typer.echo(f"checked in {parsed - started:.2f} s, compiled in {time.perf_counter() - parsed:.2f} s", err=True)
-    return module
+    return artifact
 
 
-def _describe(module: Module) -> None:
-    for kind, tensors in (("input", module.inputs), ("output", module.outputs)):
-        for tensor in tensors:
-            typer.echo(f"{kind} {tensor}", err=True)
-    size = sum(array.nbytes for array in module.weights.values())
-    typer.echo(f"{len(module.weights)} weights, {size / 1e6:.1f} MB", err=True)
-    typer.echo(f"target {module.target.get('architecture', '')} {module.target.get('cpu', '')}", err=True)
+def _describe(artifact: Artifact) -> None:
+    from ..runtime.signature import describe_tensor
+
+    manifest = artifact.manifest
+    for kind in ("input", "output"):
+        for entry in manifest[f"{kind}s"]:
+            typer.echo(f"{kind} {describe_tensor(entry)}", err=True)
+    size = sum(array.nbytes for array in artifact.weights.values())
+    typer.echo(f"{len(artifact.weights)} weights, {size / 1e6:.1f} MB", err=True)
+    typer.echo(f"target {manifest['target'].get('architecture', '')} {manifest['target'].get('cpu', '')}", err=True)

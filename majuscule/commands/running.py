@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import ExactOption, RoadOption, SeedOption, WeightsOption, compile_module
+from .compiling import ExactOption, RoadOption, SeedOption, WeightsOption, compile_file
 from .console import print_json
 from .failures import Failure, file_problem
 from .programs import STDIN
@@ -79,17 +79,17 @@ def open_module(
     exact: bool = False,
     road: str | None = None,
 ) -> Module:
-    """The module in a file, or one compiled from a program's file; raises as `compile_module` does."""
+    """The module in a file, or one compiled from a program's file; raises as `compile_file` does."""
+    from ..runtime.module import Module
+
     if path != STDIN and _is_module(path):
         if exact or road is not None:
             raise Failure(f"{path} is compiled already", "--exact and --road are for `maj compile` and for programs")
-        from ..runtime.module import Module
-
         module = Module.load(path, threads)
         if weights is not None:
             module.load_weights(weights)
         return module
-    return compile_module(path, weights=weights, seed=seed, threads=threads, exact=exact, road=road)
+    return Module(compile_file(path, weights=weights, seed=seed, exact=exact, road=road), threads)
 
 
 def _is_module(path: str) -> bool:
