@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 import majuscule
 from majuscule.commands.application import app
+from majuscule.runtime import host
+from majuscule.runtime.errors import ForeignCPU
 
 Maj = Callable[..., Any]
 
@@ -143,6 +145,17 @@ def test_verify_fails_where_the_error_is_too_large(maj: Maj, small: str) -> None
     result = maj("verify", small, "--tolerance", "0")
     assert result.exit_code == 1
     assert "DIFFERS" in result.stdout
+
+
+@pytest.mark.skipif(host.machine() != "x86_64", reason="compiles for an x86 processor")
+def test_a_module_for_another_processor_is_written_here_and_refused_here(
+    maj: Maj, small: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = host.cpu_features() or frozenset()
+    monkeypatch.setattr(host, "cpu_features", lambda: everything - {"avx2"})
+    assert maj("compile", small, "--target", "haswell", "-o", "other.mod").exit_code == 0
+    with pytest.raises(ForeignCPU, match="does not have: avx2"):
+        majuscule.load("other.mod")
 
 
 def test_compile_refuses_places_it_cannot_write_to(maj: Maj, small: str, tmp_path: Path) -> None:
