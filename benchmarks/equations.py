@@ -45,7 +45,7 @@ from equation_programs import (
     spellings,
     two_dilations,
 )
-from machine import describe_machine
+from machine import available_cores, describe_machine
 from timing import timed
 
 import majuscule
@@ -332,8 +332,8 @@ def read_options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose name has this in it")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=9, help="timed calls of each side in a round")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("--threads", type=int, default=cores, help="of the group new; all cores if left out")
+    threads_help = "of the group new; all cores if left out"
+    parser.add_argument("--threads", type=int, default=available_cores(), help=threads_help)
     parser.add_argument("--most", type=int, metavar="N", help="cut sizes down to this, to see that everything runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     given = parser.parse_args(arguments)

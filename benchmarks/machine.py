@@ -11,10 +11,15 @@ from pathlib import Path
 
 def describe_machine(packages: Sequence[str] = ("apache-tvm",)) -> str:
     """One line: processor, cores, system, and the versions of Python and of these packages."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
     system = f"{platform.system()} {platform.machine()}"
-    return ", ".join([_processor(), f"{cores} cores", system, f"Python {platform.python_version()}", *versions])
+    python = f"Python {platform.python_version()}"
+    return ", ".join([_processor(), f"{available_cores()} cores", system, python, *versions])
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

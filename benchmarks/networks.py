@@ -18,16 +18,12 @@ also through `torch.compile` with frozen weights.
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
-import math
-import os
 import statistics
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -36,17 +32,22 @@ import numpy
 import onnxruntime
 import openvino
 import torch
-from machine import describe_machine
+from contests import OURS, Contest, Options, mean_ratio, options_parser, positive, report, take_turns
 from peers import NETWORKS, Array, Network, channels_first, channels_last, program_weights
 from timing import timed
 
 import majuscule
 
-OURS = "Majuscule"
 WARM_UP = 3  # calls of a new side: the first ones allocate, and choose among kernels
 TRIALS = 5  # calls that settle which of OpenVINO's settings is the faster
 TOLERANCE = 1e-3  # of the largest score, between any two sides
 PACKAGES = ("majuscule", "apache-tvm", "onnxruntime", "openvino", "torch")
+
+
+class NetworkOptions(Options):
+    """The command line."""
+
+    batches: list[int]
 
 
 @dataclass(frozen=True)
@@ -56,50 +57,6 @@ class Side:
     name: str
     call: Callable[[], object]
     scores: Callable[[], Array]
-
-
-@dataclass
-class Contest:
-    """The seconds of every side's calls, a list for each round."""
-
-    network: str
-    batch: int
-    seconds: dict[str, list[list[float]]] = field(default_factory=dict)
-
-    def median(self, side: str) -> float:
-        """Of the calls of all rounds together."""
-        return statistics.median(chain.from_iterable(self.seconds[side]))
-
-    def medians(self, side: str) -> list[float]:
-        """Of each round's calls."""
-        return [statistics.median(calls) for calls in self.seconds[side]]
-
-    @property
-    def best_peer(self) -> str:
-        """The peer with the smallest median."""
-        return min((side for side in self.seconds if side != OURS), key=self.median)
-
-    @property
-    def ratio(self) -> float:
-        """How many times as long as Majuscule the best peer takes."""
-        return self.median(self.best_peer) / self.median(OURS)
-
-    def ratios(self) -> list[float]:
-        """The same for each round."""
-        pairs = zip(self.medians(self.best_peer), self.medians(OURS), strict=True)
-        return [theirs / ours for theirs, ours in pairs]
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything that was found, in milliseconds."""
-        return {
-            "network": self.network,
-            "batch": self.batch,
-            "milliseconds": {side: 1e3 * self.median(side) for side in self.seconds},
-            "rounds": {side: [1e3 * median for median in self.medians(side)] for side in self.seconds},
-            "best_peer": self.best_peer,
-            "ratio": self.ratio,
-            "ratios": self.ratios(),
-        }
 
 
 def compiled(module: majuscule.Module, images: Array, classes: int) -> Side:
@@ -201,93 +158,34 @@ def export(model: torch.nn.Sequential, images: Array, path: Path) -> Array:
     return image
 
 
-def contests(name: str, options: Options) -> Iterator[Contest]:
-    """A network's, for each batch; nothing of the network stays in memory."""
+def measured(name: str, options: NetworkOptions) -> Iterator[Contest]:
+    """A network's contest for each batch; nothing of the network stays in memory."""
     network = NETWORKS[name]
     model = network.peer()
     module = majuscule.compile(network.path, weights=program_weights(model), threads=options.threads)
     model = model.to(memory_format=torch.channels_last)
     for batch in options.batches:
-        ready = sides(network, model, module, batch, options)
-        found = Contest(name, batch, {side.name: [] for side in ready})
-        for turn in range(options.rounds):
-            first = turn % len(ready)
-            for side in ready[first:] + ready[:first]:
-                found.seconds[side.name].append(timed(side.call, options.repeats))
-        del ready, side
+        ready = {side.name: side.call for side in sides(network, model, module, batch, options)}
+        found = Contest(name, batch, take_turns(ready, options))
+        ready.clear()
         torch.compiler.reset()
         gc.collect()
         yield found
 
 
-@dataclass(frozen=True)
-class Options:
-    """The command line."""
-
-    names: list[str]
-    batches: list[int]
-    repeats: int
-    rounds: int
-    threads: int
-    compile: bool
-    json: Path | None
-
-
-def read_options() -> Options:
-    """The options given on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"all if left out: {', '.join(NETWORKS)}")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--repeats", type=int, default=5, help="timed calls of each side in a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("--threads", type=int, default=cores, help="of each side; all cores if left out")
-    parser.add_argument("--compile", action="store_true", help="torch.compile as well: half a minute for each line")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    given = parser.parse_args()
-    unknown = [name for name in given.networks if name not in NETWORKS]
-    if unknown:
-        parser.error(f"no network called {', '.join(unknown)}; there are {', '.join(NETWORKS)}")
-    if min([*given.batches, given.repeats, given.rounds, given.threads]) < 1:
-        parser.error("batches, repeats, rounds and threads are 1 or more")
-    names = given.networks or list(NETWORKS)
-    return Options(names, given.batches, given.repeats, given.rounds, given.threads, given.compile, given.json)
-
-
-def row(found: Contest) -> str:
-    """A line of the table."""
-    times = "".join(f"{1e3 * found.median(side):>14.2f}" for side in found.seconds)
-    spread = f"{min(found.ratios()):.2f}..{max(found.ratios()):.2f}"
-    return f"{found.network:<16}{found.batch:>6}{times}  {found.best_peer:<13}{found.ratio:>6.2f}  {spread}"
-
-
 def main() -> None:
     """Measure and print."""
-    options = read_options()
+    parser = options_parser(__doc__.splitlines()[0], NETWORKS, "calls", "half a minute for each line")
+    parser.add_argument("--batches", type=positive, nargs="+", default=[1, 8])
+    options = parser.parse_args(namespace=NetworkOptions())
     torch.set_num_threads(options.threads)
-    machine = describe_machine(PACKAGES)
-    conditions = (
-        f"{options.threads} threads, float32, medians of {options.rounds} rounds of {options.repeats} calls; "
-        f"load of the machine before: {os.getloadavg()[0]:.1f}"
-    )
-    names = [OURS, "ONNX Runtime", "OpenVINO", "PyTorch", *(["torch.compile"] if options.compile else [])]
-    print(machine, conditions, sep="\n")
-    print(
-        f"{'milliseconds':<16}{'batch':>6}{''.join(f'{name:>14}' for name in names)}  {'best peer':<13} ratio  rounds"
-    )
-    results: list[Contest] = []
-    for name in options.names:
-        for found in contests(name, options):
-            print(row(found), flush=True)
-            results.append(found)
-            if options.json is not None:  # after each, so that an interrupted run is not lost
-                report = {"machine": machine, "conditions": conditions, "results": [r.as_json() for r in results]}
-                options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    contests = chain.from_iterable(measured(name, options) for name in options.networks)
+    results = report(contests, options, "calls", PACKAGES)
     for batch in options.batches:
-        ratios = [found.ratio for found in results if found.batch == batch]
-        mean = math.exp(statistics.fmean(map(math.log, ratios)))
-        faster = sum(ratio > 1 for ratio in ratios)
-        print(f"batch {batch}: faster than the best peer on {faster} of {len(ratios)}, geometric mean {mean:.2f}")
+        found = [result for result in results if result.batch == batch]
+        faster = sum(result.ratio > 1 for result in found)
+        mean = mean_ratio(found)
+        print(f"batch {batch}: faster than the best peer on {faster} of {len(found)}, geometric mean {mean:.2f}")
 
 
 if __name__ == "__main__":

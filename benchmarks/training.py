@@ -15,29 +15,19 @@ PyTorch runs with channels first and channels last, gradients set to nothing aft
 
 from __future__ import annotations
 
-import argparse
 import copy
 import gc
-import json
-import math
-import os
-import statistics
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import chain
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy
 import torch
-from machine import describe_machine
+from contests import OURS, Contest, Options, mean_ratio, options_parser, report, take_turns
 from peers import NETWORKS, Array, Network, program_weights, vgg
-from timing import timed
 from torch import nn
 
 import majuscule
 
-OURS = "Majuscule"
 MOMENTUM, RATE = 0.9, 1e-3
 STEPS = 3  # whose losses are compared
 TOLERANCE = 1e-3  # of the loss
@@ -101,45 +91,6 @@ def _vgg(depths: tuple[int, ...]) -> str:
     return "\n".join(lines) + "\n" + _LOSS
 
 
-@dataclass
-class Contest:
-    """The seconds of every side's steps, a list for each round."""
-
-    task: Task
-    seconds: dict[str, list[list[float]]] = field(default_factory=dict)
-
-    def median(self, side: str) -> float:
-        """Of the steps of all rounds together."""
-        return statistics.median(chain.from_iterable(self.seconds[side]))
-
-    @property
-    def best_peer(self) -> str:
-        """The mode of PyTorch with the smallest median."""
-        return min((side for side in self.seconds if side != OURS), key=self.median)
-
-    @property
-    def ratio(self) -> float:
-        """How many times as long as Majuscule it takes."""
-        return self.median(self.best_peer) / self.median(OURS)
-
-    def ratios(self) -> list[float]:
-        """The same for each round."""
-        pairs = zip(self.seconds[self.best_peer], self.seconds[OURS], strict=True)
-        return [statistics.median(theirs) / statistics.median(ours) for theirs, ours in pairs]
-
-    def as_json(self) -> dict[str, Any]:
-        """Everything that was found, in milliseconds."""
-        return {
-            "network": self.task.name,
-            "batch": self.task.batch,
-            "milliseconds": {side: 1e3 * self.median(side) for side in self.seconds},
-            "best_peer": self.best_peer,
-            "ratio": self.ratio,
-            "ratios": self.ratios(),
-            "goal": self.task.goal,
-        }
-
-
 Step = Callable[[], float]
 """One step; gives the loss before it."""
 
@@ -197,89 +148,21 @@ def sides(task: Task, options: Options) -> dict[str, Step]:
 def contest(task: Task, options: Options) -> Contest:
     """A network's; nothing of it stays in memory."""
     ready = sides(task, options)
-    found = Contest(task, {name: [] for name in ready})
-    for turn in range(options.rounds):
-        names = list(ready)
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            found.seconds[name].append(timed(ready[name], options.repeats))
+    found = Contest(task.name, task.batch, take_turns(ready, options), task.goal)
     ready.clear()
     torch.compiler.reset()
     gc.collect()
     return found
 
 
-@dataclass(frozen=True)
-class Options:
-    """The command line."""
-
-    names: list[str]
-    repeats: int
-    rounds: int
-    threads: int
-    compile: bool
-    json: Path | None
-
-
-def read_options() -> Options:
-    """The options given on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = list(tasks())
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=f"all if left out: {', '.join(known)}")
-    parser.add_argument("--repeats", type=int, default=5, help="timed steps of each side in a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("--threads", type=int, default=cores, help="of each side; all cores if left out")
-    parser.add_argument("--compile", action="store_true", help="torch.compile as well: a minute for each network")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
-    given = parser.parse_args()
-    unknown = [name for name in given.networks if name not in known]
-    if unknown:
-        parser.error(f"no network called {', '.join(unknown)}; there are {', '.join(known)}")
-    if min(given.repeats, given.rounds, given.threads) < 1:
-        parser.error("repeats, rounds and threads are 1 or more")
-    return Options(
-        given.networks or known, given.repeats, given.rounds, given.threads, given.compile, given.json
-    )  # fmt: skip
-
-
-def contests(options: Options) -> Iterator[Contest]:
-    """Of all networks that are asked for."""
-    known = tasks()
-    for name in options.names:
-        yield contest(known[name], options)
-
-
-def row(found: Contest) -> str:
-    """A line of the table."""
-    times = "".join(f"{1e3 * found.median(side):>16.2f}" for side in found.seconds)
-    spread = f"{min(found.ratios()):.2f}..{max(found.ratios()):.2f}"
-    missed = "" if found.ratio >= found.task.goal else "  missed"
-    name = f"{found.task.name:<17}{found.task.batch:>6}"
-    return f"{name}{times}  {found.best_peer:<15}{found.ratio:>6.2f}  {spread:<12}{found.task.goal:>5.1f}{missed}"
-
-
 def main() -> None:
     """Measure and print."""
-    options = read_options()
+    known = tasks()
+    parser = options_parser(__doc__.splitlines()[0], known, "steps", "a minute for each network")
+    options = parser.parse_args(namespace=Options())
     torch.set_num_threads(options.threads)
-    machine = describe_machine(PACKAGES)
-    conditions = (
-        f"{options.threads} threads, float32, medians of {options.rounds} rounds of {options.repeats} steps; "
-        f"load of the machine before: {os.getloadavg()[0]:.1f}"
-    )
-    names = [OURS, "channels first", "channels last", *(["torch.compile"] if options.compile else [])]
-    print(machine, conditions, sep="\n")
-    heads = "".join(f"{name:>16}" for name in names)
-    print(f"{'milliseconds':<17}{'batch':>6}{heads}  {'best peer':<15} ratio  {'rounds':<12} goal")
-    results: list[Contest] = []
-    for found in contests(options):
-        print(row(found), flush=True)
-        results.append(found)
-        if options.json is not None:  # after each, so that an interrupted run is not lost
-            report = {"machine": machine, "conditions": conditions, "results": [r.as_json() for r in results]}
-            options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    mean = math.exp(statistics.fmean(math.log(found.ratio) for found in results))
-    print(f"geometric mean {mean:.2f}")
+    results = report((contest(known[name], options) for name in options.networks), options, "steps", PACKAGES)
+    print(f"geometric mean {mean_ratio(results):.2f}")
 
 
 if __name__ == "__main__":
