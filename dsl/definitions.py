@@ -78,9 +78,8 @@ def _read_left_item(translator: Translator, left: LeftSide, axis: int, node: syn
         left.items.append(None)
     elif isinstance(node, syntax.Ranged):
         name = _left_index(translator, node.index, node.place)
-        lower = translator.elaborator.size_expression(node.lower, translator.scope, translator)
-        upper = translator.elaborator.size_expression(node.upper, translator.scope, translator)
-        translator.ranges.state(name, lower, upper, node.place)
+        translator.ranges.bindable.add(name)
+        translator.give_range(name, node.lower, node.upper, node.place)
         left.items.append((name,))
     elif isinstance(node, syntax.Group):
         if any(isinstance(item, syntax.Rest) for item in node.items):
@@ -177,9 +176,7 @@ def _bind_prefix(translator: Translator, prefix: tuple[syntax.Binder, ...]) -> N
                     notes=["`for x, y:` repeats the small indices of the left side; a range makes sense only there"],
                 )  # fmt: skip
             if binder.lower is not None and binder.upper is not None:
-                lower = translator.elaborator.size_expression(binder.lower, translator.scope, translator)
-                upper = translator.elaborator.size_expression(binder.upper, translator.scope, translator)
-                translator.ranges.state(known, lower, upper, binder.place)
+                translator.give_range(known, binder.lower, binder.upper, binder.place)
 
 
 class Definer:

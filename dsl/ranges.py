@@ -16,7 +16,7 @@ from .builder import Builder
 from .diagnostics import Diagnostic, Fix, Mistake, error
 from .equations import Place
 from .integers import ZERO, Element, FloorDiv, Index, Integer, Range, bounds, is_nonnegative
-from .names import is_capital
+from .names import case, is_capital
 from .values import TensorValue
 
 
@@ -482,16 +482,20 @@ class Ranges:
 
 
 def undetermined(what: str, place: Place) -> Mistake:
-    """The error for a size that nothing in the program fixes."""
+    """The error for a size that nothing in the program fixes: `filters`, `J of W`, `_ of W`, `size of k`."""
+    name = what.split(" ")[0]
+    if case(name) == "capital":
+        way = f"give it a number before, as in `{name} = 8`"
+    elif name in ("_", "size"):
+        way = "write a number for it"
+    else:
+        way = f"give it by name in the call, as in `{name} 8`"
     return error(
         "E602",
         place,
-        f"the size {what} is not determined",
+        f"the size {what.removeprefix('size ')} is not determined",
         here="nothing in the program fixes it",
-        notes=[
-            f"give it by name in the call, as in `{what.split(' ')[0]} 8`, or assert the shape of the result, "
-            "as in `L1[55x55x96] = …`"
-        ],
+        notes=[f"{way}, or assert the shape of the result, as in `L1[55x55x96] = …`"],
     )
 
 

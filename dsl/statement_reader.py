@@ -163,6 +163,29 @@ class StatementReader(ABC):
             return self.ranges.extent(free_form(capital))
         return self.elaborator.signature_size(capital, self.scope)
 
+    def give_range(self, name: str, lower: syntax.Expr, upper: syntax.Expr, place: Place) -> None:
+        """The range that the writer gives an index, as `k in 0..5`.
+
+        `k in 0..K` says no more than that k runs over its axis: the size is K of the signature, or else is
+        inferred as if no range were given.
+        """
+        first, end = (self.elaborator.size_expression(node, self.scope, self) for node in (lower, upper))
+        own = self.ranges.extents.get(name)
+        if own is not None and own.unknowns() & (first.unknowns() | end.unknowns()):
+            shown = self.ranges.shown(name)
+            size = self.elaborator.signature_size(capital_form(shown), self.scope)
+            if size is not None:
+                self.builder.unify(own, size)
+            elif first.terms or end != own:
+                raise error(
+                    "E402", place, f"the range of index {shown} does not follow from this statement",
+                    here=f"{capital_form(shown)} is the size of {shown} itself, which this range is to give",
+                    notes=["give the range in numbers or in other sizes, for example of a tensor: `size(L, 1)`"],
+                )  # fmt: skip
+            else:
+                return
+        self.ranges.state(name, first, end, place)
+
     def _unused_on_the_right(self) -> str | None:
         """The one index of the left side that nothing on the right mentions."""
         unused = [name for name in self.left if not self.mentions[name] and not self.mentions[capital_form(name)]]

@@ -332,11 +332,9 @@ class Translator(Subscripts):
         self.ranges.windows.add(inner)
         if len(binder.names) == 1:
             self.ranges.bindable.add(inner)
-        if binder.upper is not None and binder.lower is not None:
-            lower = self.elaborator.size_expression(binder.lower, self.scope, self)
-            upper = self.elaborator.size_expression(binder.upper, self.scope, self)
-            self.ranges.state(inner, lower, upper, binder.place)
         self.bound[name] = inner
+        if binder.upper is not None and binder.lower is not None:
+            self.give_range(inner, binder.lower, binder.upper, binder.place)
         return inner
 
     def _cases(self, arms: list[syntax.Arm]) -> Result:

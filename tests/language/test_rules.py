@@ -191,6 +191,14 @@ def test_r08_ranges_are_half_open() -> None:
     close(result("for j in 1..3: y[b,j] = x[b,j]"), X[:, 1:3])
 
 
+def test_r08_a_range_up_to_the_indexs_own_size_is_the_whole_axis() -> None:
+    close(result("y[b] = sum[j in 0..J](x[b,j]) + 10 * sum[j in 0..J](A[j,0])"), X.sum(1) + 10 * A[:, 0].sum())
+    close(result("y[b in 0..B, k in 0..2] = x[b,3]"), X[:, [3, 3]])
+    close(result("for j in 0..J: y[b,j] = x[b,j]"), X)
+    layer = "layer F(L[b, i]):\n    return[b, i in 0..I] = L[b,0] + sum[i' in 1..I](L[b,i'])\nGiven x[5]\n"
+    close(result("y = F(x)", layer), numpy.tile(X[:, :1] + X[:, 1:].sum(1, keepdims=True), 5))
+
+
 def test_r08_softmax_binds_an_index_and_keeps_it() -> None:
     p = numpy.exp(X)
     close(result("y[b,j] = softmax[j](x[b,j])"), p / p.sum(1, keepdims=True))
