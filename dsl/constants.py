@@ -85,8 +85,8 @@ class Evaluator:
         self.scope = scope
         self.words = words
 
-    def value(self, node: syntax.Expr) -> Any:
-        """The value of an expression; raises NotConstant, or Mistake for a wrong one."""
+    def value(self, node: syntax.RightSide) -> Any:
+        """The value of a right side; raises NotConstant, or Mistake for a wrong one."""
         self.elaborator.step(node.place)
         method = getattr(self, f"_{type(node).__name__.lower()}", None)
         if method is None:

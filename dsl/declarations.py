@@ -275,7 +275,7 @@ class Declarations(Assignments):
 
     def _imported_constant(self, statement: syntax.Definition, scope: Scope) -> None:
         try:
-            value = Evaluator(self, scope).value(statement.value)  # type: ignore[arg-type]
+            value = Evaluator(self, scope).value(statement.value)
         except NotConstant:
             return  # a network's own tensors are not imported, only what it is made of
         except Mistake as mistake:

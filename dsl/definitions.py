@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from . import syntax
 from .diagnostics import Fix, error
-from .equations import Equation, Partial, Piece, Place, Reshape
+from .equations import Equation, Partial, Piece, Place, Recurrence, Reshape
 from .integers import Integer
 from .lowering import Lowering, refuse_stray_skips
 from .names import case, free_form, index_name, is_capital
@@ -259,9 +259,9 @@ class Definer:
 
     def _value(self, made: str, axes: tuple[str | None, ...], place: Place, spelling: str) -> TensorValue:
         operation = self.builder.operations[made]
-        shape, dtype = operation.shape, operation.dtype  # type: ignore[union-attr]
+        assert not isinstance(operation, Recurrence)
         self.builder.axes[made] = axes
-        return TensorValue(made, shape, dtype, axes, place, spelling=spelling.rsplit(".", 1)[-1])
+        return TensorValue(made, operation.shape, operation.dtype, axes, place, spelling=spelling.rsplit(".", 1)[-1])
 
     # -- concatenation ---------------------------------------------------------------------------
     def _concatenate(

@@ -53,8 +53,7 @@ class Crop:
     draws: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
-        if self.padding != int(self.padding) or self.padding < 1:
-            raise DataError(f"crop moves by a whole number of pixels from 1 on, not by {self.padding:g}")
+        _whole_pixels(self.padding)
 
     def apply(self, pictures: Array, numbers: Array) -> Array:
         reach = int(self.padding)
@@ -114,4 +113,11 @@ def _parse(item: str) -> Augmentation:
         number = float(value)
     except ValueError:
         raise DataError(f"{item}: {value!r} is no number; write such as {name}:4") from None
-    return Crop(int(number) if number.is_integer() else number) if kind is Crop else Rotate(number)  # type: ignore[arg-type]
+    return Crop(_whole_pixels(number)) if kind is Crop else Rotate(number)
+
+
+def _whole_pixels(number: float) -> int:
+    """How far a crop moves; raises `DataError` unless it is a whole number from 1 on."""
+    if number < 1 or not float(number).is_integer():
+        raise DataError(f"crop moves by a whole number of pixels from 1 on, not by {number:g}")
+    return int(number)

@@ -18,7 +18,8 @@ KNOWN_ANSWERS = [
 
 @pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS)
 def test_known_answers(counter: tuple[int, ...], key: tuple[int, int], answer: tuple[int, ...]) -> None:
-    words = philox(tuple(numpy.array([word], numpy.uint64) for word in counter), key)  # type: ignore[arg-type]
+    c0, c1, c2, c3 = (numpy.array([word], numpy.uint64) for word in counter)
+    words = philox((c0, c1, c2, c3), key)
     assert tuple(int(word[0]) for word in words) == answer
 
 
@@ -31,8 +32,8 @@ def test_element_depends_on_its_position_only() -> None:
 def test_element_is_one_of_the_four_words_of_its_counter() -> None:
     found = uniform(103, seed=5 + (6 << 32), stream=2, step=3)
     numbers = numpy.arange(26, dtype=numpy.uint64)
-    fixed = [numpy.full_like(numbers, word) for word in (0, 2, 3)]
-    words = numpy.stack(philox((numbers, *fixed), (5, 6)), axis=1).ravel()  # type: ignore[arg-type]
+    zeros, twos, threes = (numpy.full_like(numbers, word) for word in (0, 2, 3))
+    words = numpy.stack(philox((numbers, zeros, twos, threes), (5, 6)), axis=1).ravel()
     assert found.shape == (103,)
     assert numpy.array_equal(found, (words[:103] >> 8) / 2.0**24)
 

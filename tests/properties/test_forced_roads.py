@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 from answers import results
 from cases import Case, program
 from contractions import contraction_case
+from numpy.typing import NDArray
 from reductions import reduction_case
 from windows import window_case
 
 import majuscule
 from majuscule.compiler.graph import Graph
 from majuscule.compiler.interpreter import evaluate
-from majuscule.compiler.road_names import ROADS
+from majuscule.compiler.road_names import ROADS, Forced
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SEEDS = (3, 11)
@@ -53,10 +56,10 @@ def roads(module: majuscule.Module) -> set[str]:
     return {step["road"].partition(":")[0] for step in module._manifest["steps"]}
 
 
-def agrees(text: str, road: str, inputs: dict[str, numpy.ndarray], seed: int = 0) -> majuscule.Module:  # type: ignore[type-arg]
+def agrees(text: str, road: Forced, inputs: Mapping[str, NDArray[Any]], seed: int = 0) -> majuscule.Module:
     """The module of a text on a road, whose outputs are those of the interpreter."""
     program_ = majuscule.check(text).require()
-    module = majuscule.compile(text, road=road, seed=seed)  # type: ignore[arg-type]
+    module = majuscule.compile(text, road=road, seed=seed)
     inputs = inputs or module.random_inputs(2, seed=seed)
     names = [tensor.name for tensor in module.outputs]
     found = results(module, inputs, names)
@@ -71,7 +74,7 @@ def agrees(text: str, road: str, inputs: dict[str, numpy.ndarray], seed: int = 0
 
 
 @pytest.mark.parametrize("road", ROADS)
-def test_random_programs_mean_the_same_on_every_road(road: str) -> None:
+def test_random_programs_mean_the_same_on_every_road(road: Forced) -> None:
     found = cases()
     inputs = {
         name: tensor.as_given(tensor.canonical(name, 3))
@@ -84,7 +87,7 @@ def test_random_programs_mean_the_same_on_every_road(road: str) -> None:
 
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("text", [RESIDUAL, MOBILE], ids=["residual", "mobile"])
-def test_small_networks_mean_the_same_on_every_road(text: str, road: str) -> None:
+def test_small_networks_mean_the_same_on_every_road(text: str, road: Forced) -> None:
     module = agrees(text, road, {})
     assert road in roads(module) or (text, road) in {(RESIDUAL, "depthwise"), (MOBILE, "winograd")}
 
@@ -92,6 +95,6 @@ def test_small_networks_mean_the_same_on_every_road(text: str, road: str) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("road", ROADS)
 @pytest.mark.parametrize("name", ["lenet", "mobilenet_v2", "resnet18"])
-def test_networks_mean_the_same_on_every_road(name: str, road: str) -> None:
+def test_networks_mean_the_same_on_every_road(name: str, road: Forced) -> None:
     text = (EXAMPLES / f"{name}.maj").read_text(encoding="utf-8").replace("224, 224", "64, 64")
     agrees(text, road, {})

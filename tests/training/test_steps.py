@@ -224,7 +224,8 @@ loss J = mean[...](N[...]^2)
 output N
 """
     options: dict[str, Any] = {"optimiser": "SGD", "rate": 0.5, "frozen": ["Φ2"]}
-    exact, fast = (majuscule.Trainer(text, road=road, **options) for road in ("direct", "winograd"))  # type: ignore[arg-type]
+    exact = majuscule.Trainer(text, road="direct", **options)
+    fast = majuscule.Trainer(text, road="winograd", **options)
     profile = fast.compiled.module.profile(*fast.compiled.module.random_inputs(2).values(), rounds=1)
     fast.load_weights({name: exact.tensors[name] for name in exact.parameters})  # the profile took steps
     roads = [step.road for step in profile.steps]

@@ -14,7 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from majuscule.runtime.arrays import Array
 from majuscule.runtime.data import Problems, open_dataset
+from majuscule.runtime.data.columns import ArrayColumn
+from majuscule.runtime.data.sources import Sources
 from majuscule.runtime.errors import DataError
 
 GENERATOR = numpy.random.default_rng(0)
@@ -22,14 +25,14 @@ IMAGES = GENERATOR.integers(0, 256, (7, 4, 5), "uint8")
 LABELS = GENERATOR.integers(0, 3, 7, "uint8")
 
 
-def idx(array: numpy.ndarray) -> bytes:
+def idx(array: Array) -> bytes:
     code = {"uint8": 8, "int16": 11, "int32": 12, "float32": 13, "float64": 14}[array.dtype.name]
     header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
-def everything(source: object, part: str = "train") -> dict[str, numpy.ndarray]:
-    dataset = open_dataset(source, part)  # type: ignore[arg-type]
+def everything(source: Sources, part: str = "train") -> dict[str, Array]:
+    dataset = open_dataset(source, part)
     arrays, usable = dataset.read(range(len(dataset)))
     assert usable.all()
     return arrays
@@ -68,8 +71,9 @@ def test_npy_files_are_mapped_and_may_be_given_by_name_or_by_folder(tmp_path: Pa
     assert (everything(tmp_path)["labels"] == LABELS).all()
     named = everything([f"image={pair[0]}", f"label={pair[1]}"])
     assert named.keys() == {"image", "label"}
-    array = open_dataset(pair).columns["images"].array  # type: ignore[attr-defined]
-    assert isinstance(array.base, numpy.memmap)
+    column = open_dataset(pair).columns["images"]
+    assert isinstance(column, ArrayColumn)
+    assert isinstance(column.array.base, numpy.memmap)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int32", "float32", "float64"])
