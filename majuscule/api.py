@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .runtime.module import Module
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .compiler.road_names import Forced
     from .dsl import CheckResult
     from .dsl.equations import Program
+    from .runtime.arrays import Array
     from .runtime.artifact import Artifact
     from .runtime.weights import WeightsSource
 
@@ -95,6 +96,24 @@ def compile_program(
         program, target=target, weights=weights, seed=seed, sources=sources, exact=exact, road=road, cache=cache
     )
     return Module(artifact, threads)
+
+
+def compile_evaluation(program: Program, weights: Mapping[str, Array] | None, **options: Any) -> Module:
+    """Compile a program, checked for evaluating, with its losses and metrics as outputs.
+
+    `weights` may have more than these need; `options`, and errors, are those of `compile_program`.
+    Raises ValueError if the program has neither losses nor metrics.
+    """
+    from .compiler.gradients import restricted
+    from .dsl.equations import Parameter, State
+
+    wanted = (*(parts[0] for parts in program.losses.values()), *program.metrics)
+    if not wanted:
+        raise ValueError("the program has no loss and no metric to be evaluated")
+    program = restricted(program, wanted)
+    names = [name for name, made in program.operations.items() if isinstance(made, Parameter | State)]
+    chosen = None if weights is None else {name: weights[name] for name in names if name in weights}
+    return compile_program(program, weights=chosen, **options)
 
 
 def compile_artifact(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from .api import check, compile_program, source_names
+from .api import check, compile_evaluation, compile_program, source_names
 from .optimisers import Optimiser
 from .runtime.arrays import Array, as_array, shape_of
 from .runtime.checkpoints import load_checkpoint, save_checkpoint
@@ -298,15 +298,8 @@ class Trainer:
     def evaluation(self) -> Module:
         """The program as it is in use, with its losses and metrics as outputs, on the weights as they are now."""
         if self._evaluation is None:
-            from .compiler.gradients import restricted
-
             program = check(self.source, mode="evaluating").require()
-            wanted = (*(parts[0] for parts in program.losses.values()), *program.metrics)
-            if not wanted:
-                raise ValueError("the program has no loss and no metric to be evaluated")
-            program = restricted(program, wanted)
-            weights = self.weights_of(program)
-            self._evaluation = compile_program(program, weights=weights, **self.compile_options)
+            self._evaluation = compile_evaluation(program, self.weights_of(program), **self.compile_options)
         else:
             self._evaluation.load_weights({name: self.tensors[name] for name in self._evaluation.weights})
         return self._evaluation

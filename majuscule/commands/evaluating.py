@@ -18,7 +18,6 @@ from .running import ThreadsOption
 
 if TYPE_CHECKING:
     from ..dsl.front_end import CheckResult
-    from ..runtime.module import Module
 
 _PARTS = ("test", "validation", "train")
 
@@ -47,6 +46,7 @@ def evaluate(
 
     Of data with parts, those for testing are taken.
     """
+    from ..api import compile_evaluation
     from ..fitting import evaluate as measure
     from ..runtime.data import Batches
 
@@ -59,7 +59,7 @@ def evaluate(
     reader = DataReader(found, resize=resize, strict=strict)
     dataset = reader.first(data, *_PARTS) if part is None else reader.first(data, part)
     batches = Batches(dataset, batch, shuffle=False, normalisation=normalisation_of(trained.metadata))
-    with _compile(trained, seed, threads) as module:
+    with compile_evaluation(found, trained.weights, seed=seed, threads=threads) as module:
         values = measure(module, batches)
     if as_json:
         print_json({"program": found.name, "data": dataset.name, "samples": len(dataset), "values": values})
@@ -117,17 +117,3 @@ def _checked(sources: Mapping[str, str], path: str) -> CheckResult:
         raise Failure(f"{path} does not have the text of its program", "give the .maj file, and --weights")
     name, text = next(iter(sources.items()))
     return check_text(text, name, mode="evaluating", files=sources)
-
-
-def _compile(trained: _Trained, seed: int, threads: int | None) -> Module:
-    """The losses and metrics as outputs."""
-    from ..api import compile_program
-    from ..compiler.gradients import restricted
-    from ..dsl.equations import Parameter, State
-
-    program = trained.checked.require()
-    program = restricted(program, (*(parts[0] for parts in program.losses.values()), *program.metrics))
-    names = [name for name, made in program.operations.items() if isinstance(made, Parameter | State)]
-    weights = trained.weights
-    chosen = None if weights is None else {name: weights[name] for name in names if name in weights}
-    return compile_program(program, weights=chosen, seed=seed, threads=threads)
