@@ -74,6 +74,10 @@ def mul(*factors: Expression) -> Expression:
     return product
 
 
+def relu(expression: Expression) -> Expression:
+    return apply("max", literal(0.0), expression)
+
+
 def within(index: str, lower: int, upper: int) -> Expression:
     """`lower <= index < upper`."""
     return apply("and", apply("le", number(str(lower)), number(index)), apply("lt", number(index), number(str(upper))))
