@@ -372,12 +372,15 @@ class Network:
             images += grid[:, places[0]][:, :, places[1]] / 2
         return images
 
-    def peer(self, seed: int = 0) -> nn.Sequential:
-        """The network in PyTorch with random weights, in the mode for inference."""
+    def peer(self, seed: int = 0, count: int = 4) -> nn.Sequential:
+        """The network in PyTorch with random weights and the statistics of `count` images, in the mode for inference.
+
+        Where maps shrink to one position, a few images say too little of a channel's variance.
+        """
         torch.manual_seed(seed)
         model = self.build()
         _draw_weights(model)
-        _calibrate(model, channels_first(self.images(4, seed)))
+        _calibrate(model, channels_first(self.images(count, seed)))
         return model.eval()
 
 
