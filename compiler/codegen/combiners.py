@@ -11,23 +11,29 @@ import math
 from tvm import tirx
 from tvm.ir import Expr
 
+from ...dsl.equations import Apply, Expression, walk
 from .elementary import compare
 from .kernel import Kernel
-from .statements import Block, Local, add, cast, choose, matched, multiply, number, widen
+from .statements import Block, Local, add, cast, choose, element_dtype, matched, multiply, number, widen
 from .storage import working_dtype
 
+_BY_ADDITION = ("add", "sub", "max", "min")  # what units for additions do
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 class Accumulator:
-    """The running value of one output element, or of `lanes` of them."""
+    """The running value of one output element, or of `lanes` of them.
 
-    def __init__(self, block: Block, kernel: Kernel, lanes: int) -> None:
+    A sum that is given `one`, the number 1, takes its terms times that: see `balances`.
+    """
+
+    def __init__(self, block: Block, kernel: Kernel, lanes: int, one: Expr | None = None) -> None:
         self.combiner = str(kernel.combiner)
         self.paired = self.combiner in ("argmax", "argmin")
         self._dtype = kernel.accumulator
         self._result_dtype = working_dtype(kernel.dtype)
         self._lanes = lanes
+        self._one = one
         self._value = Local(block, "sum", self._dtype, lanes)
         self._value.set(block, widen(identity(self.combiner, self._dtype), lanes))
         if self.paired:
@@ -46,7 +52,7 @@ class Accumulator:
             assert position is not None
             self._update_pair(block, value, position, mask)
             return
-        new = combine(self.combiner, old, value)
+        new = combine(self.combiner, old, value if self._one is None else multiply(value, self._one))
         if mask is not None:
             new = choose(mask, *matched(new, widen(old, self._lanes)))
         self._value.set(block, new)
@@ -81,6 +87,24 @@ class Accumulator:
         self._value.set(block, combine(self.combiner, self._value.get(), values[0]))
 
 
+def balances(kernel: Kernel) -> bool:
+    """Whether a sum is faster by multiply-adds of its terms and 1, which give the same.
+
+    Many CPUs add in some units and multiply and add in others.  Terms that are made by additions, and are
+    not products themselves, leave the latter without work.
+    """
+    body = kernel.body
+    while isinstance(body, Apply) and body.operation == "neg":
+        body = body.arguments[0]
+    if kernel.combiner != "sum" or not kernel.accumulator.startswith("float") or _operation(body) == "mul":
+        return False
+    return any(_operation(node) in _BY_ADDITION and node.dtype == kernel.accumulator for node in walk(body))
+
+
+def _operation(expression: Expression) -> str:
+    return expression.operation if isinstance(expression, Apply) else ""
+
+
 def identity(combiner: str, dtype: str) -> Expr:
     """The value that changes nothing."""
     if combiner in ("any", "all"):
@@ -94,14 +118,17 @@ def identity(combiner: str, dtype: str) -> Expr:
 
 
 def combine(combiner: str, left: Expr, right: Expr) -> Expr:
-    """Two values as one; a NaN wins against any number."""
+    """Two values as one; a NaN wins against any number.
+
+    What x86-64 calls a maximum gives its second operand, `left`, where either is NaN, so one more test, that of
+    `right`, is enough.
+    """
     if combiner == "sum":
         return add(left, right)
     if combiner == "prod":
         return multiply(left, right)
     if combiner in ("any", "all"):
         return (tirx.Or if combiner == "any" else tirx.And)(*matched(left, right))
-    ahead = compare("ge" if combiner == "max" else "le", left, right)
-    if str(left.ty.dtype).startswith("float"):
-        ahead = tirx.Or(*matched(ahead, compare("ne", left, left)))
-    return choose(ahead, left, right)
+    best = choose(compare("gt" if combiner == "max" else "lt", right, left), right, left)
+    dtype = element_dtype(left)
+    return choose(compare("ne", right, right), number(math.nan, dtype), best) if dtype.startswith("float") else best

@@ -23,16 +23,17 @@ from tvm.ir import Expr
 
 from ...dsl.equations import Apply, Expression, reads, walk
 from ...dsl.integers import Integer, Symbol
-from .combiners import Accumulator
+from .combiners import Accumulator, balances
 from .expressions import Lowering, Point, depends
 from .fetching import Part, fetch, next_part
 from .kernel import Kernel, step
 from .schedule import Piece, Schedule, cut
-from .statements import PARALLEL, SERIAL, Block, all_of, integer, lanes_of
+from .statements import PARALLEL, SERIAL, Block, all_of, integer, lanes_of, number, opaque, widen
 from .storage import load, store
 
 _LONG = 64  # steps of a reduction in which more than a few lines of memory arrive
 _STREAM = 1 << 17  # elements that lie next to each other; the hardware has noticed long before their end
+_INDEPENDENT = 8  # sums beside which it does not matter how long a unit takes for one addition
 _ROUNDS = 64  # uses of a part of an operand besides which waiting for it counts for nothing
 
 
@@ -228,11 +229,12 @@ class Nest:
             return
         self.ahead = self._look_ahead(block)
         wide = self.schedule.lanes if self.horizontal else 0
+        one = self._one(block, wide or lanes) if len(points) >= _INDEPENDENT and balances(self.kernel) else None
         tile = [
             _Element(
                 point,
-                Accumulator(block, self.kernel, lanes),
-                Accumulator(block, self.kernel, wide) if wide else None,
+                Accumulator(block, self.kernel, lanes, None if wide else one),
+                Accumulator(block, self.kernel, wide, one) if wide else None,
             )
             for point in points
         ]
@@ -245,6 +247,10 @@ class Nest:
             if element.wide is not None:
                 element.accumulator.absorb(block, element.wide)
             self._finish(block, element.point, element.accumulator.result(block))
+
+    def _one(self, block: Block, lanes: int) -> Expr:
+        """The number 1 in a register."""
+        return block.bind("one", opaque(widen(number(1, self.kernel.accumulator), lanes)))
 
     def _finish(self, block: Block, point: Point, value: Expr) -> None:
         """The epilogue and the store."""

@@ -97,6 +97,11 @@ def bits_as(value: Expr, dtype: str) -> Expr:
     return tirx.reinterpret(vector_dtype(dtype, lanes_of(value)), value)
 
 
+def opaque(value: Expr) -> Expr:
+    """The same value, of which LLVM does not know what it is."""
+    return tirx.call_llvm_pure_intrin(str(value.ty.dtype), "llvm.arithmetic.fence", value)
+
+
 def truth(value: Expr) -> Expr:
     """Whether a number is not 0."""
     return tirx.NE(*matched(value, number(0, element_dtype(value))))

@@ -80,6 +80,7 @@ class Stream:
         for shift in shifts:
             moved = Point(point.vector, point.lanes, {row: shift})
             value = cast(self.lowering.value(self.kernel.body, moved, block), self.kernel.accumulator)
+            value = value if self.combiner == "sum" else block.bind("term", value)
             total = block.bind("sum", combine(self.combiner, total, value))
         block.append(BufferStore(self.sums, widen(total, point.lanes), [place]))
 
