@@ -212,7 +212,7 @@ def wanted_axes(graph: Graph, kernels: Mapping[str, Kernel], reshapes: Mapping[s
     free = data_free(graph)
     seeds: Axes = set()
     for kernel in kernels.values():
-        for name in _channels(kernel, free):
+        for name in (*_channels(kernel, free), *_windows(kernel, free)):
             seeds |= _met(kernel, name)
     neighbours: networkx.Graph[tuple[str, int]] = networkx.Graph()
     neighbours.add_nodes_from(seeds)
@@ -242,9 +242,23 @@ def _channels(kernel: Kernel, free: Collection[str]) -> Iterator[str]:
             yield name
 
 
+def _windows(kernel: Kernel, free: Collection[str]) -> list[str]:
+    """The innermost index over which a window slides, of a sum of products of data whose channels fill no vectors."""
+    channels = [name for name in _channels(kernel, free) if name in kernel.domain]
+    reads = equation_reads(kernel.root)
+    if not channels or any(read.tensor in free for read in reads) or any(map(kernel.fills_vectors, channels)):
+        return []
+
+    def slides(name: str) -> bool:
+        used = [s for read in reads for s in read.subscripts if name in s.indices()]
+        return name not in channels and kernel.fills_vectors(name) and all(s.coefficient(name) == ONE for s in used)
+
+    return [name for name in kernel.domain if slides(name)][-1:]
+
+
 def _met(kernel: Kernel, index: str) -> Axes:
-    """The axes of data and result along which an index of a kernel walks alone."""
-    met = {(a.tensor, axis) for a in kernel.data for axis, s in enumerate(a.subscripts) if s.plain_index == index}
+    """The axes of data and result along which an index of a kernel walks by single steps."""
+    met = {(a.tensor, axis) for a in kernel.data for axis, s in enumerate(a.subscripts) if s.coefficient(index) == ONE}
     return met | {(kernel.result, axis) for axis, name in enumerate(kernel.domain) if name == index}
 
 

@@ -96,6 +96,11 @@ class Kernel:
             cost += self._loads(access, along) * (1 if suits else self._lanes(along.index))
         return cost
 
+    def fills_vectors(self, index: str) -> bool:
+        """Whether an index is of known size and at least as long as a vector."""
+        axis = next(axis for axis in self.root.domain if axis.name == index)
+        return (axis.size.constant or 0) >= LANES
+
     # -- what depends on layouts -----------------------------------------------------------------
 
     def reading(self, along: Walk, tensor: str, order: Order) -> float:

@@ -11,20 +11,18 @@ import math
 from tvm import tirx
 from tvm.ir import Expr
 
-from ...dsl.equations import Apply, Expression, walk
 from .elementary import compare
 from .kernel import Kernel
 from .statements import Block, Local, add, cast, choose, element_dtype, matched, multiply, number, widen
 from .storage import working_dtype
 
-_BY_ADDITION = ("add", "sub", "max", "min")  # what units for additions do
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 class Accumulator:
     """The running value of one output element, or of `lanes` of them.
 
-    A sum that is given `one`, the number 1, takes its terms times that: see `balances`.
+    A sum that is given `one`, the number 1, takes its terms times that: see `Schedule`.
     """
 
     def __init__(self, block: Block, kernel: Kernel, lanes: int, one: Expr | None = None) -> None:
@@ -85,24 +83,6 @@ class Accumulator:
                 block.bind("pair", combine(self.combiner, values[i], values[i + half])) for i in range(half)
             ] + values[2 * half :]
         self._value.set(block, combine(self.combiner, self._value.get(), values[0]))
-
-
-def balances(kernel: Kernel) -> bool:
-    """Whether a sum is faster by multiply-adds of its terms and 1, which give the same.
-
-    Many CPUs add in some units and multiply and add in others.  Terms that are made by additions, and are
-    not products themselves, leave the latter without work.
-    """
-    body = kernel.body
-    while isinstance(body, Apply) and body.operation == "neg":
-        body = body.arguments[0]
-    if kernel.combiner != "sum" or not kernel.accumulator.startswith("float") or _operation(body) == "mul":
-        return False
-    return any(_operation(node) in _BY_ADDITION and node.dtype == kernel.accumulator for node in walk(body))
-
-
-def _operation(expression: Expression) -> str:
-    return expression.operation if isinstance(expression, Apply) else ""
 
 
 def identity(combiner: str, dtype: str) -> Expr:

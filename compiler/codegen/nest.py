@@ -23,7 +23,7 @@ from tvm.ir import Expr
 
 from ...dsl.equations import Apply, Expression, reads, walk
 from ...dsl.integers import Integer, Symbol
-from .combiners import Accumulator, balances
+from .combiners import Accumulator
 from .expressions import Lowering, Point, depends
 from .fetching import Part, fetch, next_part
 from .kernel import Kernel, step
@@ -33,7 +33,6 @@ from .storage import load, store
 
 _LONG = 64  # steps of a reduction in which more than a few lines of memory arrive
 _STREAM = 1 << 17  # elements that lie next to each other; the hardware has noticed long before their end
-_INDEPENDENT = 8  # sums beside which it does not matter how long a unit takes for one addition
 _ROUNDS = 64  # uses of a part of an operand besides which waiting for it counts for nothing
 
 
@@ -229,7 +228,7 @@ class Nest:
             return
         self.ahead = self._look_ahead(block)
         wide = self.schedule.lanes if self.horizontal else 0
-        one = self._one(block, wide or lanes) if len(points) >= _INDEPENDENT and balances(self.kernel) else None
+        one = self._one(block, wide or lanes) if self.schedule.multiplied else None
         tile = [
             _Element(
                 point,

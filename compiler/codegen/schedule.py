@@ -22,7 +22,8 @@ class Schedule:
     the offset `slid`.  A `stretch` above 0 keeps that many sums in memory instead of a tile
     in registers (see `streaming`).  The loops of the first `parts` reduction indices are around
     those of the output that are not spread over threads, and so is one over parts of `part`
-    values of the next index if that is above 0; between them, sums are in the output.
+    values of the next index if that is above 0; between them, sums are in the output.  Sums that
+    are `multiplied` add each term times 1, which gives the same by other units of the machine.
     """
 
     order: tuple[str, ...]
@@ -37,6 +38,7 @@ class Schedule:
     part: int = 0
     written_out: int = 0
     slid: Integer | None = None
+    multiplied: bool = False
 
     def describe(self, names: Mapping[str, str]) -> str:
         """The arrangement in words, with the indices called as in `names`."""

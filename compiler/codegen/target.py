@@ -100,6 +100,11 @@ class Target:
         """The first part of the triple: x86_64, aarch64."""
         return self.triple.split("-", 1)[0]
 
+    @property
+    def multiplies_and_adds(self) -> bool:
+        """Whether one instruction multiplies and adds."""
+        return self.architecture != "x86_64" or "fma" in self.features
+
     def lanes(self, bits: int) -> int:
         """How many elements of the given width fill a vector."""
         return max(self.vector_bits // bits, 1)

@@ -254,3 +254,24 @@ def test_channels_that_are_joined_from_groups_are_innermost_on_both_sides_of_the
     inputs, weights = values_for(after)
     before = evaluate(Graph.from_program(after.program), inputs, weights)
     numpy.testing.assert_allclose(evaluate(after, inputs, weights)["M"], before["M"], rtol=1e-5, atol=1e-5)
+
+
+ATTENTION = """Given Q[20, 24, 4, 8], K[22, 26, 4, 8], V[22, 26, 4, 8]
+A[b,x,y,h,Δx,Δy] = softmax[Δx in 0..3, Δy in 0..3](Q[b,x,y,h,I] * K[b,x+Δx,y+Δy,h,I])
+S[b,x,y,h,i] = A[b,x,y,h,ΔX,ΔY] * V[b,x+ΔX,y+ΔY,h,i]
+"""
+
+
+def test_places_that_windows_slide_over_are_innermost_where_channels_fill_no_vectors() -> None:
+    after = optimize(Graph.from_program(majuscule.check(ATTENTION).require()), fold_weights=True, verify=True)
+    shapes = {name: [str(size) for size in after.tensor(name).shape] for name in ("K.permuted", "A.sum", "A.max", "A")}
+    scores = ["batch", "20", "4", "3", "3", "24"]
+    assert shapes == {
+        "K.permuted": ["batch", "22", "4", "8", "26"],
+        "A.sum": scores,
+        "A.max": ["batch", "20", "4", "24"],
+        "A": scores,
+    }
+    inputs, weights = values_for(after)
+    before = evaluate(Graph.from_program(after.program), inputs, weights)
+    numpy.testing.assert_allclose(evaluate(after, inputs, weights)["S"], before["S"], rtol=1e-5, atol=1e-5)

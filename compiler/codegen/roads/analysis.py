@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import reduce
 
-from ....dsl.equations import Read
+from ....dsl.equations import Apply, Read, walk
 from ....dsl.integers import Element, FloorDiv, Integer, is_nonnegative
 from ... import rewriting
 from ..expressions import Lowering
@@ -18,6 +18,7 @@ TYPICAL = 64
 """What a size that is known only at run time is taken for where tiles are chosen."""
 
 _WORTH_THREADS = 1 << 15
+_BY_ADDITION = {"add", "sub", "max", "min"}  # what units for additions do
 
 
 def estimate(size: Integer, unknown: int = TYPICAL) -> int:
@@ -91,6 +92,23 @@ def by_reads(kernel: Kernel) -> tuple[str, ...]:
         return -min((estimate(step) for step in steps if step is not None and step.terms), default=0)
 
     return tuple(sorted((axis.name for axis in kernel.reduction), key=key))
+
+
+def leaves_multipliers_idle(kernel: Kernel, target: Target) -> bool:
+    """Whether a sum is faster by multiply-adds of its terms and 1.
+
+    Many CPUs add in some units and multiply and add in others.  Terms that additions make, and that are
+    not products themselves, leave the latter without work.
+    """
+    term = kernel.body
+    while isinstance(term, Apply) and term.operation == "neg":
+        term = term.arguments[0]
+    if kernel.combiner != "sum" or not kernel.accumulator.startswith("float") or not target.multiplies_and_adds:
+        return False
+    if isinstance(term, Apply) and term.operation == "mul":
+        return False
+    made = {node.operation for node in walk(term) if isinstance(node, Apply) and node.dtype == kernel.accumulator}
+    return not made.isdisjoint(_BY_ADDITION)
 
 
 def on_threads(kernel: Kernel, schedule: Schedule, target: Target, least: int = _WORTH_THREADS) -> Schedule:

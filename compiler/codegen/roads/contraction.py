@@ -44,6 +44,7 @@ _STAYS = 1 / 3  # of the first cache: operands that stay there whatever the orde
 _WINDOW = 7  # the longest window that is written out
 _LINES = 8.0  # of a set of the first cache, if it has so many, that a register tile may fill
 _ELEMENT = 4  # bytes of an element, where caches are told in elements
+_INDEPENDENT = 8  # sums beside which it does not matter how long a unit takes for one addition
 _MOST_ROADS = 12  # alternatives of a kernel
 _LONG = 3  # tiles along an axis of open size by which it is long enough for them
 _OPEN_SHARE = 0.5  # of the work in full tiles along an axis whose size only a call gives
@@ -130,6 +131,8 @@ def _schedule(kernel: Kernel, target: Target, found: _Candidate) -> Schedule:
         reduction = (*(name for name in reduction if name != found.vector), found.vector)
     written, slid = _written_out(kernel, found)
     schedule = Schedule(order, reduction, found.vector, found.lanes, dict(found.tiles), written_out=written, slid=slid)
+    many = math.prod(schedule.tiles.values()) >= _INDEPENDENT
+    schedule = replace(schedule, multiplied=many and analysis.leaves_multipliers_idle(kernel, target))
     schedule = analysis.on_threads(kernel, schedule, target, _WORTH_THREADS)
     return _in_parts(kernel, schedule, target)
 

@@ -277,3 +277,22 @@ def test_gradient_of_the_input_guards_the_edges(stride: int, outputs: int) -> No
         for q in range(3):
             expected[:, p : p + 6 * stride : stride, q : q + 7 * stride : stride] += g.astype(float) @ w[p, q].T
     numpy.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("sign", ["", "neg"])
+def test_sums_of_distances_are_exact_where_their_terms_are_whole(sign: str) -> None:
+    """The layer of an adder network: sums of terms that are no products."""
+    a = numpy.random.default_rng(0).integers(-99, 99, (2, 12, 13, 19)).astype(numpy.float32)
+    w = numpy.random.default_rng(1).integers(-99, 99, (3, 3, 19, 40)).astype(numpy.float32)
+    place = read("A", "b", index("x") + index("p"), index("y") + index("q"), "i")
+    distance = apply("abs", apply("sub", place, read("W", "p", "q", "i", "j")))
+    body = apply(sign, distance) if sign else distance
+    operations: dict[str, Operation] = {
+        "A": Input(shape(BATCH, 12, 13, 19), "float32"),
+        "W": parameter(3, 3, 19, 40),
+        "O": Equation(axes(b=BATCH, x=10, y=11, j=40), body, "float32", axes(p=3, q=3, i=19), "sum"),
+    }
+    (found,) = run(operations, "O", symbols={"batch": 2}, A=a, W=w)
+    windows = numpy.lib.stride_tricks.sliding_window_view(a.astype(numpy.float64), (3, 3), (1, 2))
+    expected = numpy.abs(windows[..., None] - w.transpose(2, 0, 1, 3)).sum((3, 4, 5))
+    numpy.testing.assert_array_equal(found, -expected if sign else expected)

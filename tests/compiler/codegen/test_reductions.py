@@ -129,6 +129,25 @@ def test_the_maximum_of_nan_is_nan() -> None:
     numpy.testing.assert_array_equal(columns, x.max(0))
 
 
+@pytest.mark.parametrize(("combiner", "function"), [("max", numpy.max), ("min", numpy.min)])
+def test_nan_wins_in_register_tiles_wherever_it_stands(combiner: str, function) -> None:  # type: ignore[no-untyped-def]
+    a, w = rand(9, 20), rand(20, 40)
+    a[0, 0] = a[1, 7] = a[2, 19] = w[5, 3] = w[19, 39] = numpy.nan
+    a[3] = numpy.inf
+    a[4, 6] = -numpy.inf
+    w[6, 8] = numpy.inf
+    w[:, 11] = -numpy.inf
+    body = apply("add", read("A", "i", "k"), read("W", "k", "j"))
+    operations: dict[str, Operation] = {
+        "A": Input(shape(9, 20), "float32", batched=False),
+        "W": Input(shape(20, 40), "float32", batched=False),
+        "R": Equation(axes(i=9, j=40), body, "float32", axes(k=20), combiner),
+    }
+    (found,) = run(operations, "R", A=a, W=w)
+    with numpy.errstate(invalid="ignore"):
+        numpy.testing.assert_array_equal(found, function(a[:, :, None] + w, 1))
+
+
 def test_a_reduction_whose_size_is_open() -> None:
     length = Integer.symbol("length")
     total = Equation(axes(b=BATCH), read("A", "b", "t"), "float32", axes(t=length), "sum")
