@@ -25,10 +25,11 @@ from ..weights import computes_operations, rearrangeable
 from . import machine, roads
 from .asked import ANYTHING, Asked
 from .cache import fingerprint
+from .correlation import Correlation, CorrelationRoles, correlation_roles
 from .joining import join_lanes
 from .kernel import Kernel, Stored, canonical, make_kernel
 from .packing import Packing, pack
-from .roads import analysis, costs, winograd
+from .roads import analysis, correlation, costs, winograd
 from .roads.contraction import STREAMING
 from .roads.costs import Estimate, Sizes
 from .schedule import Way
@@ -52,6 +53,10 @@ _TILES, _PANELS, _SPECS = 6, 3, 3
 """The most register tiles for one width of panels, widths of panels, and ways of Winograd's that are listed."""
 
 
+Tiling = tuple[Roles, Winograd] | tuple[CorrelationRoles, Correlation]
+"""What Winograd's algorithm needs to know: for results of a window, or for sums over maps at a few offsets."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A road for an equation, with its `details` in words and what it is expected to cost.
@@ -66,7 +71,7 @@ class Candidate:
     details: str
     estimate: Estimate
     way: Way
-    spec: tuple[Roles, Winograd] | None = None
+    spec: Tiling | None = None
     unasked: bool = True
     shown: str = ""
 
@@ -214,6 +219,9 @@ class _Problem:
         operations = [(name, self.graph.operation(name)) for name in group.members]
         self.chain = [(name, operation) for name, operation in operations if isinstance(operation, Equation)]
         self.root = self.chain[0][1]
+        # A sum over samples is one of training, where there are many.
+        open_sizes = {a.name for axis in self.root.reduction for a in axis.size.atoms() if isinstance(a, Symbol)}
+        self.sizes = dict.fromkeys(open_sizes, _MANY) | dict(self.sizes)
         self.kind = windows.kind(self.root)
         self.kernel = self._kernel(self.chain)
         lengths = [costs.known(axis.size, self.sizes) for axis in (*self.root.domain, *self.root.reduction)]
@@ -288,25 +296,49 @@ class _Problem:
         parts = roles(self.root)
         if parts is None or parts.weight.tensor not in self.fixed:
             return None
-        return self._with_padding(parts)
+        return replace(parts, data=self._padded(parts.data))
+
+    def _correlation_roles(self) -> CorrelationRoles | None:
+        parts = correlation_roles(self.root)
+        if parts is None:
+            return None
+        return replace(parts, data=self._padded(parts.data), other=self._padded(parts.other))
 
     def _may_pay(self) -> bool:
-        parts = self._roles()
+        parts, correlated = self._roles(), self._correlation_roles()
+        if correlated is not None:
+            return correlation.suits(self.root, correlated, self.target)
         return parts is not None and winograd.suits(self.root, parts, self.target)
 
     def winograd(self) -> Iterator[Candidate]:
         """Its tiles and orders, the cheapest first."""
         parts = self._roles()
-        if parts is None or winograd.refusal(self.root, parts, self.target) or not self._fills_vectors(parts):
+        if parts is None:
+            yield from self._correlation()
+            return
+        if winograd.refusal(self.root, parts, self.target) or not self._fills_vectors(parts):
             return
         for spec, estimate in winograd.choices(self.root, parts, self.target, self.sizes)[:_SPECS]:
             details = winograd.words(spec, [self.root.reduction[p].size for _, p in spec.windows])
             unasked = winograd.suits(self.root, parts, self.target)
             yield Candidate(WINOGRAD, details, estimate, Way(WINOGRAD), (parts, spec), unasked, details)
 
+    def _correlation(self) -> Iterator[Candidate]:
+        """The same for sums over whole maps at a few offsets."""
+        parts = self._correlation_roles()
+        if parts is None or correlation.refusal(self.root, parts, self.target) or not self._fills_both(parts):
+            return
+        for spec, estimate in correlation.choices(self.root, parts, self.target, self.sizes)[:_SPECS]:
+            details = correlation.words(spec, [self.root.domain[p].size for p, _ in spec.windows])
+            unasked = correlation.suits(self.root, parts, self.target)
+            yield Candidate(WINOGRAD, details, estimate, Way(WINOGRAD), (parts, spec), unasked, details)
+
     def no_winograd(self) -> str:
         """Why the algorithm cannot be used."""
-        parts = roles(self.root)
+        parts, correlated = roles(self.root), self._correlation_roles()
+        if correlated is not None:
+            refused = correlation.refusal(self.root, correlated, self.target)
+            return refused or "its data do not fill vectors of channels"
         if parts is None:
             return "no window moves by single steps over float32 data, with one index summed beside it and one free"
         if parts.weight.tensor not in self.fixed:
@@ -318,13 +350,22 @@ class _Problem:
         kernel = self._kernel([(self.chain[0][0], replace(self.root, body=parts.data)), *self.chain[1:]], merge=False)
         return all(analysis.can_vectorise(kernel, index) for index in (parts.contracted, parts.free))
 
-    def _with_padding(self, parts: Roles) -> Roles:
-        """The roles with what the data read put in its place, where that is a padding or another choice."""
-        if isinstance(parts.data, Read):
-            source = self.graph.operation(parts.data.tensor)
+    def _fills_both(self, parts: CorrelationRoles) -> bool:
+        """Whether each factor can be read, and results be finished, in vectors of its channels."""
+        return all(
+            analysis.can_vectorise(
+                self._kernel([(self.chain[0][0], replace(self.root, body=body)), *chain], merge=False), index
+            )
+            for body, chain, index in ((parts.data, [], parts.row), (parts.other, self.chain[1:], parts.column))
+        )
+
+    def _padded(self, data: Expression) -> Expression:
+        """The data with what they read put in its place, where that is a padding or another choice."""
+        if isinstance(data, Read):
+            source = self.graph.operation(data.tensor)
             if isinstance(source, Equation) and source.combiner is None and selects(source.body):
-                return replace(parts, data=inlined(parts.data, parts.data.tensor, source))
-        return parts
+                return inlined(data, data.tensor, source)
+        return data
 
     # -- image to column -------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from ...dsl.equations import (
     walk,
 )
 from ...dsl.integers import ONE, ZERO, Atom, Element, Index, Integer, Range, Symbol, bounds, is_nonnegative
+from .correlation import Correlation
 from .winograd import WeightTransform, Winograd
 
 
@@ -75,7 +76,7 @@ class Kernel:
     output: Stored
     tensors: Mapping[str, Stored]
     ranges: Mapping[str, Range]
-    algorithm: Winograd | WeightTransform | None = None
+    algorithm: Winograd | WeightTransform | Correlation | None = None
     scratch: Integer = ZERO
 
     def expressions(self) -> list[Expression]:

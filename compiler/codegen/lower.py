@@ -9,6 +9,8 @@ from tvm.ir import PrimType
 from tvm.tirx import PrimFunc
 
 from ...dsl.integers import Integer, is_nonnegative
+from .correlation import Correlation
+from .correlation_nest import CorrelationNest
 from .expressions import Lowering
 from .kernel import Kernel
 from .nest import Nest
@@ -45,6 +47,9 @@ def lower(kernel: Kernel, road: Road, name: str) -> tuple[PrimFunc, list[str]]:
     if isinstance(kernel.algorithm, Winograd):
         assert scratch is not None
         WinogradNest(kernel, kernel.algorithm, lowering, output, scratch).emit(body)
+    elif isinstance(kernel.algorithm, Correlation):
+        assert scratch is not None
+        CorrelationNest(kernel, kernel.algorithm, lowering, output, scratch).emit(body)
     elif isinstance(kernel.algorithm, WeightTransform):
         WeightNest(kernel, kernel.algorithm, lowering, output).emit(body)
     elif road.name == "scatter":

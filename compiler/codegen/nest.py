@@ -58,9 +58,16 @@ class _Ahead:
 
 
 class Nest:
-    """Writes a kernel by one schedule."""
+    """Writes a kernel by one schedule; where `continues` holds, sums are added to those in the output."""
 
-    def __init__(self, kernel: Kernel, schedule: Schedule, lowering: Lowering, output: tirx.Var) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        schedule: Schedule,
+        lowering: Lowering,
+        output: tirx.Var,
+        continues: Expr | None = None,
+    ) -> None:
         self.kernel = kernel
         self.schedule = schedule
         self.lowering = lowering
@@ -70,6 +77,7 @@ class Nest:
         self.rounds: dict[str, tuple[Expr, int]] = {}  # of the loops around a tile, and how many there are at least
         self.ahead: _Ahead | None = None
         self.part: tuple[Expr, Expr] | None = None  # where the part in use of an index begins, and its length
+        self.continues = continues
         self.begun: Expr | None = None  # whether the output holds sums over parts of the reduction
 
     # -- loops over the output ------------------------------------------------------------
@@ -147,7 +155,7 @@ class Nest:
         self, block: Block, order: Sequence[str], pieces: list[list[Piece]], chosen: dict[str, Piece]
     ) -> None:
         """The serial loops, once for each part of the reduction if it is done in parts."""
-        self.begun = None
+        self.begun = self.continues
         self._part(block, self.schedule.reduction_order[: self.schedule.parts], order, pieces, chosen)
 
     def _part(
@@ -207,7 +215,7 @@ class Nest:
             self.kernel.size(index),
             self.schedule.tiles.get(index, 1),
             lanes,
-            overlap=self.schedule.parts + self.schedule.part == 0,
+            overlap=self.schedule.parts + self.schedule.part == 0 and self.continues is None,
         )
 
     # -- one tile ---------------------------------------------------------------------------

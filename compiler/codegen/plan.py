@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...dsl.equations import (
+    Apply,
     Axis,
     Carry,
     Constant,
@@ -40,6 +41,8 @@ from ..windows import kind
 from . import work
 from .asked import ANYTHING, Asked
 from .choosing import COLUMNS, Choosing, Decision, Tuned, fixed_operations, notes, packed, selects
+from .correlation import Correlation, CorrelationRoles
+from .correlation_nest import correlation_scratch
 from .kernel import Kernel, Stored, make_kernel
 from .packing import Packing
 from .padding import Padding, padding
@@ -328,10 +331,11 @@ class _Planner:
 
     def _pads(self, reader: str, padding: str) -> bool:
         """Whether an equation does the work of a padding by itself."""
-        return reader in self.tiled and padding not in (
-            self.tiled[reader][0].weight.tensor,
-            *_tensors(self.tiled[reader][0].data),
-        )
+        if reader not in self.tiled:
+            return False
+        parts = self.tiled[reader][0]
+        beside = parts.weight if isinstance(parts, Roles) else parts.other
+        return padding not in (*_tensors(parts.data), *_tensors(beside))
 
     def _tiled(
         self,
@@ -344,11 +348,16 @@ class _Planner:
         """The main launch of Winograd's algorithm; the transform of the weights is done before."""
         parts, spec = self.tiled[group.root]
         name, root = chain[0]
+        if isinstance(parts, CorrelationRoles):
+            assert isinstance(spec, Correlation)
+            return self._correlated(group, chain, output, target, home, parts, spec)
+        assert isinstance(spec, Winograd)
         sizes = {axis.name: axis.size.constant or 0 for axis in (*root.domain, *root.reduction)}
         data = parts.data
         for (index, window), m in zip(parts.windows, spec.tiles, strict=True):
             if sizes[index] % m:
-                data = bounded(data, index, window, sizes[index] + sizes[window] - 2)
+                place = Integer.index(index) + Integer.index(window)
+                data = bounded(data, place, sizes[index] + sizes[window] - 2)
         weights = self._transformed_weights(root, parts, spec)
         chain = [(name, replace(root, body=data)), *chain[1:]]
         kernel = make_kernel(chain, self._tensors(chain), output, target, merge=False)
@@ -363,6 +372,34 @@ class _Planner:
         self._buffer(scratch, Stored((count,), "float32"), "arena")
         operands = (*map(self._home_of, list(kernel.tensors)[:-1]), weights)
         return Launch(kernel, operands, home, group.result, scratch)
+
+    def _correlated(
+        self,
+        group: Group,
+        chain: Sequence[tuple[str, Equation]],
+        output: Stored,
+        target: tuple[Integer, ...] | None,
+        home: str,
+        parts: CorrelationRoles,
+        spec: Correlation,
+    ) -> Launch:
+        """The launch of Winograd's algorithm for sums over whole maps at a few offsets."""
+        name, root = chain[0]
+        sizes = {axis.name: axis.size.constant or 0 for axis in (*root.domain, *root.reduction)}
+        data, other = parts.data, parts.other
+        for (offset, place), r in zip(parts.windows, spec.tiles, strict=True):
+            if sizes[place] % r:
+                at = Integer.index(place)
+                data = bounded(data, at + Integer.index(offset), sizes[place] + sizes[offset] - 2)
+                other = bounded(other, at, sizes[place] - 1)
+        body = Apply("mul", (data, other), "float32")
+        chain = [(name, replace(root, body=body)), *chain[1:]]
+        kernel = make_kernel(chain, self._tensors(chain), output, target, merge=False)
+        offsets = [sizes[offset] for offset, _ in parts.windows]
+        count = Integer.of(correlation_scratch(offsets, spec, sizes[parts.row], sizes[parts.column]))
+        scratch = self._buffer(f"arena {group.result} scratch", Stored((count,), "float32"), "arena")
+        kernel = replace(kernel, algorithm=spec, scratch=count * BYTES["float32"])
+        return Launch(kernel, tuple(map(self._home_of, kernel.tensors)), home, group.result, scratch)
 
     def _transformed_weights(self, root: Equation, parts: Roles, spec: Winograd) -> str:
         """The buffer of a weight's transform, which is made before."""

@@ -84,19 +84,25 @@ class WeightTransform:
 
 def roles(equation: Equation) -> Roles | None:
     """The roles of an equation's indices, or None if it is not of the form above."""
-    if equation.combiner != "sum" or equation.guard is not None or equation.dtype != "float32":
-        return None
-    if equation.accumulator not in ("", "float32"):
-        return None
-    body = equation.body
-    if not (isinstance(body, Apply) and body.operation == "mul" and body.dtype == "float32"):
-        return None
-    for weight, data in (body.arguments, body.arguments[::-1]):
+    for weight, data in factors(equation):
         if isinstance(weight, Read):
             found = _roles(equation, weight, data)
             if found is not None:
                 return found
     return None
+
+
+def factors(equation: Equation) -> tuple[tuple[Expression, Expression], ...]:
+    """The two factors of an equation that sums products of float32 numbers, in both orders; else nothing."""
+    if equation.combiner != "sum" or equation.guard is not None or equation.dtype != "float32":
+        return ()
+    if equation.accumulator not in ("", "float32"):
+        return ()
+    body = equation.body
+    if not (isinstance(body, Apply) and body.operation == "mul" and body.dtype == "float32"):
+        return ()
+    left, right = body.arguments
+    return (left, right), (right, left)
 
 
 def _roles(equation: Equation, weight: Read, data: Expression) -> Roles | None:
@@ -113,14 +119,14 @@ def _roles(equation: Equation, weight: Read, data: Expression) -> Roles | None:
     contracted = []
     for name in summed:
         images = [x for x in outputs if x not in plain]
-        partner = next((x for x in images if _slides(data, x, name)), None)
+        partner = next((x for x in images if slides(data, x, name)), None)
         turned = _turned(data, name, sizes[name])
-        if partner is None and any(_slides(turned, x, name) for x in images):
+        if partner is None and any(slides(turned, x, name) for x in images):
             # The window is walked backwards; the sum is the same the other way round.
             data, other = turned, _turned(weight, name, sizes[name])
             assert isinstance(other, Read)
             weight = other
-            partner = next(x for x in images if _slides(data, x, name))
+            partner = next(x for x in images if slides(data, x, name))
         if partner is None:
             contracted.append(name)
         else:
@@ -147,7 +153,7 @@ def _turned(expression: Expression, index: str, size: Integer) -> Expression:
     return substitute_indices(expression, {index: size - 1 - Integer.index(index)})
 
 
-def _slides(data: Expression, output: str, window: str) -> bool:
+def slides(data: Expression, output: str, window: str) -> bool:
     """Whether two indices only occur as their sum."""
     if output not in indices(data):
         return False
@@ -165,10 +171,9 @@ def indices(expression: Expression) -> set[str]:
     return found
 
 
-def bounded(data: Expression, index: str, window: str, most: int) -> Expression:
-    """The data, 0 where `index + window` is more than `most`: what tiles that stick out read."""
-    place = Number(Integer.index(index) + Integer.index(window), "int64")
-    inside = Apply("le", (place, Number(Integer.of(most), "int64")), "bool")
+def bounded(data: Expression, place: Integer, most: int) -> Expression:
+    """The data, 0 where a place is more than `most`: what tiles that stick out read."""
+    inside = Apply("le", (Number(place, "int64"), Number(Integer.of(most), "int64")), "bool")
     return Apply("select", (inside, data, Literal(0.0, data.dtype)), data.dtype)
 
 

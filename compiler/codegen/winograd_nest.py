@@ -10,25 +10,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Mapping, Sequence
 
 from tvm import tirx
 from tvm.ir import Expr
 from tvm.tirx import Var
 
-from ...dsl.equations import Apply, Axis, Expression, Literal, Number, Read, reads, walk
-from ...dsl.integers import Element, FloorDiv, Integer, Symbol
-from .expressions import Lowering, Point, depends
+from ...dsl.equations import Apply, Axis, Expression, Read
+from ...dsl.integers import Integer, Symbol
+from .expressions import Lowering, Point
 from .kernel import Kernel, Stored
 from .nest import Nest
 from .schedule import Schedule, cut
-from .statements import PARALLEL, SERIAL, Block, add, all_of, cast, integer, multiply, number, subtract
+from .statements import PARALLEL, SERIAL, Block, all_of, cast, integer
 from .storage import load, store
-from .toom_cook import Matrix, Row, transforms
+from .tiles import Coordinates, all_hold, conditions_of, known_size, ramp, separable, vectors
+from .toom_cook import transforms
 from .winograd import WeightTransform, Winograd
-
-Coordinates = tuple[int, ...]
 
 
 class WinogradNest:
@@ -44,11 +42,11 @@ class WinogradNest:
         self.outputs = [kernel.domain[x] for x, _ in spec.windows]
         self.windows = [kernel.reduction[p] for _, p in spec.windows]
         self.contracted, self.free = kernel.reduction[spec.contracted], kernel.domain[spec.free]
-        sizes = tuple(_known(axis) for axis in self.windows)
+        sizes = tuple(known_size(axis) for axis in self.windows)
         self.matrices = [transforms(m, r) for m, r in zip(spec.tiles, sizes, strict=True)]
         self.points = spec.points(sizes)
-        self.inputs_size = math.prod(self.points) * spec.chunk * _known(self.contracted)
-        self.conditions = _conditions(kernel.body, self.contracted.name)
+        self.inputs_size = math.prod(self.points) * spec.chunk * known_size(self.contracted)
+        self.conditions = conditions_of(kernel.body, self.contracted.name)
 
     def emit(self, block: Block) -> None:
         """All loops, into the body of the function."""
@@ -113,22 +111,14 @@ class WinogradNest:
             plain, careful = body.child(), body.child()
             self._transform_tile(plain, tile, base, frozenset(self.conditions))
             self._transform_tile(careful, tile, base, frozenset())
-            body.branch(self._all_hold(body), plain, careful)
-
-    def _all_hold(self, block: Block) -> Expr:
-        """Whether no input of a tile is in the padding; tests of affine inequalities only at the corners."""
-        tests = []
-        for condition in self.conditions:
-            ends = [(0, n - 1) if _convex(condition) else tuple(range(n)) for n in self.points]
-            for corner in itertools.product(*ends):
-                tests.append(self.lowering.value(condition, Point(shifts=self._shifts(corner)), block))
-        return block.bind("whole", all_of(tests))
+            extents = dict(zip((axis.name for axis in self.windows), self.points, strict=True))
+            body.branch(all_hold(body, self.lowering, self.conditions, extents), plain, careful)
 
     def _shifts(self, place: Coordinates) -> Mapping[str, int]:
         return {axis.name: by for axis, by in zip(self.windows, place, strict=True)}
 
     def _transform_tile(self, block: Block, tile: Expr, base: Expr, assumed: frozenset[Expression]) -> None:
-        channels, width = self.contracted.name, _known(self.contracted)
+        channels, width = self.contracted.name, known_size(self.contracted)
 
         def write(body: Block, lanes: int) -> None:
             values = {}
@@ -138,10 +128,10 @@ class WinogradNest:
             values = separable(body, [found.inputs for found in self.matrices], values, "float32")
             first = body.bind("first", base + tile * width + self.lowering.indices[channels])
             for position, value in enumerate(values.values()):
-                at = _ramp(first + position * self.spec.chunk * width, lanes)
+                at = ramp(first + position * self.spec.chunk * width, lanes)
                 store(body, self.scratch, at, value, "float32")
 
-        self._vectors(block, self.contracted, write)
+        vectors(block, self.lowering, self.contracted, self.spec.lanes, write)
 
     def _multiply(self, block: Block, start: Expr, count: Expr, base: Expr) -> None:
         """The products of all points: a contraction over panels of packed weights."""
@@ -154,13 +144,13 @@ class WinogradNest:
         Nest(kernel, schedule, lowering, self.scratch).emit(block)
 
     def _transform_back(self, block: Block, start: Expr, count: Expr, base: Expr) -> None:
-        ragged = [(axis, m) for axis, m in zip(self.outputs, self.spec.tiles, strict=True) if _known(axis) % m]
+        ragged = [(axis, m) for axis, m in zip(self.outputs, self.spec.tiles, strict=True) if known_size(axis) % m]
         with block.loop("tile", count, self.kind) as (body, tile):
             self._at_tile(body, start + tile)
             if not ragged:
                 self._finish_tile(body, tile, base, [])
                 return
-            inside = [tirx.LE(self.lowering.indices[axis.name], integer(_known(axis) - m)) for axis, m in ragged]
+            inside = [tirx.LE(self.lowering.indices[axis.name], integer(known_size(axis) - m)) for axis, m in ragged]
             plain, careful = body.child(), body.child()
             self._finish_tile(plain, tile, base, [])
             self._finish_tile(careful, tile, base, [axis for axis, _ in ragged])
@@ -168,24 +158,24 @@ class WinogradNest:
 
     def _finish_tile(self, block: Block, tile: Expr, base: Expr, ragged: Sequence[Axis]) -> None:
         """Outputs of a tile, those that stick out along `ragged` axes left away."""
-        outputs, width = self.free.name, _known(self.free)
+        outputs, width = self.free.name, known_size(self.free)
 
         def write(body: Block, lanes: int) -> None:
             first = body.bind("first", base + self.inputs_size + tile * width + self.lowering.indices[outputs])
             values = {}
             for position, place in enumerate(itertools.product(*map(range, self.points))):
-                at = _ramp(first + position * self.spec.chunk * width, lanes)
+                at = ramp(first + position * self.spec.chunk * width, lanes)
                 values[place] = body.bind("product", load(self.scratch, at, "float32"))
             values = separable(body, [found.outputs for found in self.matrices], values, "float32")
             for place, value in values.items():
                 shifts = {axis.name: by for axis, by in zip(self.outputs, place, strict=True)}
                 self._store(body, value, Point(outputs, lanes, shifts), ragged)
 
-        self._vectors(block, self.free, write)
+        vectors(block, self.lowering, self.free, self.spec.lanes, write)
 
     def _store(self, block: Block, value: Expr, point: Point, ragged: Sequence[Axis]) -> None:
         tests = [
-            tirx.LT(self.lowering.indices[axis.name] + point.shifts[axis.name], integer(_known(axis)))
+            tirx.LT(self.lowering.indices[axis.name] + point.shifts[axis.name], integer(known_size(axis)))
             for axis in ragged
             if point.shifts[axis.name]
         ]
@@ -196,33 +186,22 @@ class WinogradNest:
         if tests:
             block.branch(all_of(tests), body)
 
-    def _vectors(self, block: Block, axis: Axis, write: Callable[[Block, int], None]) -> None:
-        """Loops over the vectors of an axis, the last of which may overlap the one before."""
-        most = self.spec.lanes
-        while most > _known(axis):
-            most //= 2
-        for piece in cut(axis.size, 1, most):
-            with block.loop(axis.name, self.lowering.size(piece.trips)) as (body, trip):
-                place = trip * piece.step + self.lowering.size(piece.start)
-                self.lowering.indices[axis.name] = body.bind(axis.name, place)
-                write(body, piece.lanes)
-
 
 _ROUNDS = Symbol("rounds of rows", 1)
 
 
 def scratch_size(kernel: Kernel, spec: Winograd) -> int:
     """Numbers of scratch memory that a chunk needs: transformed inputs and products."""
-    sizes = tuple(_known(kernel.reduction[p]) for _, p in spec.windows)
-    channels = _known(kernel.reduction[spec.contracted]) + _known(kernel.domain[spec.free])
+    sizes = tuple(known_size(kernel.reduction[p]) for _, p in spec.windows)
+    channels = known_size(kernel.reduction[spec.contracted]) + known_size(kernel.domain[spec.free])
     return math.prod(spec.points(sizes)) * spec.chunk * channels
 
 
 def product_kernel(kernel: Kernel, spec: Winograd) -> tuple[Kernel, Schedule]:
     """The matrix products of all points, on scratch memory from `product base` on, and their schedule."""
-    sizes = tuple(_known(kernel.reduction[p]) for _, p in spec.windows)
+    sizes = tuple(known_size(kernel.reduction[p]) for _, p in spec.windows)
     points = math.prod(spec.points(sizes))
-    inputs, outputs = _known(kernel.reduction[spec.contracted]), _known(kernel.domain[spec.free])
+    inputs, outputs = known_size(kernel.reduction[spec.contracted]), known_size(kernel.domain[spec.free])
     panels = outputs // spec.width
     base, point, panel, group, row, column, channel = map(
         Integer.index, ("product base", "point", "panel", "group", "row", "column", "channel")
@@ -277,9 +256,9 @@ class WeightNest:
         """Loops over the contracted index, panels and the vectors in them."""
         spec, lowering = self.spec, self.lowering
         windows = [self.kernel.reduction[p] for p in spec.windows]
-        matrices = [transforms(m, _known(axis)).window for m, axis in zip(spec.tiles, windows, strict=True)]
+        matrices = [transforms(m, known_size(axis)).window for m, axis in zip(spec.tiles, windows, strict=True)]
         channels, outputs = self.kernel.domain[spec.contracted], self.kernel.domain[spec.free]
-        inputs, panels = _known(channels), _known(outputs) // spec.width
+        inputs, panels = known_size(channels), known_size(outputs) // spec.width
         for axis in windows:
             lowering.indices[axis.name] = integer(0)
         lanes = spec.lanes
@@ -294,7 +273,7 @@ class WeightNest:
                         place = innermost.bind(outputs.name, panel * spec.width + column)
                         lowering.indices[outputs.name] = place
                         values = {}
-                        for at in itertools.product(*(range(_known(axis)) for axis in windows)):
+                        for at in itertools.product(*(range(known_size(axis)) for axis in windows)):
                             shifts = {axis.name: by for axis, by in zip(windows, at, strict=True)}
                             point = Point(outputs.name, piece.lanes, shifts)
                             value = lowering.value(self.kernel.body, point, innermost)
@@ -302,110 +281,5 @@ class WeightNest:
                         values = separable(innermost, matrices, values, "float64")
                         for position, value in enumerate(values.values()):
                             first = ((panel + position * panels) * inputs + channel) * spec.width + column
-                            at_ = _ramp(innermost.bind("first", first), piece.lanes)
+                            at_ = ramp(innermost.bind("first", first), piece.lanes)
                             store(innermost, self.output, at_, cast(value, "float32"), "float32")
-
-
-# -- linear transforms ------------------------------------------------------------------------
-
-
-def separable(
-    block: Block, matrices: Sequence[Matrix], values: Mapping[Coordinates, Expr], dtype: str
-) -> dict[Coordinates, Expr]:
-    """The values of a box multiplied along each axis by that axis' matrix; row-major order."""
-    found = dict(values)
-    for axis, matrix in enumerate(matrices):
-        lines: dict[Coordinates, list[Coordinates]] = {}
-        for place in found:
-            lines.setdefault(place[:axis] + place[axis + 1 :], []).append(place)
-        result = {}
-        for rest, places in lines.items():
-            line = [found[place] for place in sorted(places, key=lambda place: place[axis])]
-            for row, value in enumerate(_transformed(block, matrix, line, dtype)):
-                result[(*rest[:axis], row, *rest[axis:])] = value
-        found = result
-    return dict(sorted(found.items()))
-
-
-def _transformed(block: Block, matrix: Matrix, values: Sequence[Expr], dtype: str) -> list[Expr]:
-    """A matrix times a vector of values.
-
-    Rows that differ only in the signs of some coefficients (those of opposite points) share
-    their sums: one is `even + odd`, the other `even - odd`.
-    """
-    results: dict[int, Expr] = {}
-    for position, row in enumerate(matrix):
-        if position in results:
-            continue
-        twin = next(
-            (k for k in range(position + 1, len(matrix)) if k not in results and _opposite(row, matrix[k])), None
-        )
-        if twin is None:
-            results[position] = _combination(block, row, values, dtype)
-            continue
-        same = [c if c == d else Fraction(0) for c, d in zip(row, matrix[twin], strict=True)]
-        turned = [c if c != d else Fraction(0) for c, d in zip(row, matrix[twin], strict=True)]
-        even, odd = (_combination(block, part, values, dtype) for part in (same, turned))
-        results[position] = block.bind("sum", add(even, odd))
-        results[twin] = block.bind("difference", subtract(even, odd))
-    return [results[position] for position in range(len(matrix))]
-
-
-def _opposite(row: Row, other: Row) -> bool:
-    """Whether two rows agree but for signs, and sharing saves something."""
-    same = sum(1 for c, d in zip(row, other, strict=True) if c and c == d)
-    turned = sum(1 for c, d in zip(row, other, strict=True) if c and c == -d)
-    return (
-        same > 0 and turned > 0 and same + turned > 2 and all(abs(c) == abs(d) for c, d in zip(row, other, strict=True))
-    )
-
-
-def _combination(block: Block, row: Sequence[Fraction], values: Sequence[Expr], dtype: str) -> Expr:
-    """The sum of values times coefficients, those of 1 and -1 without a multiplication."""
-    total: Expr | None = None
-    # Plain terms first: multiplications that follow are fused with their additions.
-    terms = sorted(((c, v) for c, v in zip(row, values, strict=True) if c), key=lambda term: term[0] != 1)
-    for coefficient, value in terms:
-        term = value if abs(coefficient) == 1 else multiply(value, number(float(abs(coefficient)), dtype))
-        if total is None:
-            total = term if coefficient > 0 else subtract(number(0.0, dtype), term)
-        else:
-            total = add(total, term) if coefficient > 0 else subtract(total, term)
-    return block.bind("combination", number(0.0, dtype) if total is None else total)
-
-
-# -- conditions ---------------------------------------------------------------------------------
-
-
-def _conditions(body: Expression, channel: str) -> tuple[Expression, ...]:
-    """The conditions under which the body reads what it reads, that depend neither on data nor on the channel."""
-    found = [node.arguments[0] for node in walk(body) if isinstance(node, Apply) and node.operation == "select"]
-    return tuple(
-        dict.fromkeys(condition for condition in found if not reads(condition) and not depends(condition, channel))
-    )
-
-
-def _convex(condition: Expression) -> bool:
-    """Whether a condition that holds at two points holds between them: conjunctions of affine inequalities."""
-    if not isinstance(condition, Apply):
-        return False
-    if condition.operation == "and":
-        return all(map(_convex, condition.arguments))
-    return condition.operation in ("le", "lt") and all(_affine(argument) for argument in condition.arguments)
-
-
-def _affine(expression: Expression) -> bool:
-    if isinstance(expression, Literal):
-        return True
-    return isinstance(expression, Number) and not any(
-        isinstance(atom, (FloorDiv, Element)) for atom in expression.value.atoms()
-    )
-
-
-def _ramp(place: Expr, lanes: int) -> Expr:
-    return tirx.Ramp(place, integer(1), lanes) if lanes > 1 else place
-
-
-def _known(axis: Axis) -> int:
-    assert axis.size.constant is not None
-    return axis.size.constant

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from ..correlation import Correlation
 from ..kernel import Kernel
 from ..schedule import ANY_WAY, Road, Way
 from ..target import Target
-from . import contraction, elementwise, reduction, scatter, winograd
+from . import contraction, correlation, elementwise, reduction, scatter, winograd
 
 
 def choose(kernel: Kernel, target: Target, way: Way = ANY_WAY) -> Road:
@@ -26,7 +27,7 @@ def choose(kernel: Kernel, target: Target, way: Way = ANY_WAY) -> Road:
 def alternatives(kernel: Kernel, target: Target, tiled: str = contraction.TILED) -> Iterator[Road]:
     """All roads that a kernel can take, the usual one first; `tiled` is what those with register tiles are called."""
     if kernel.algorithm is not None:
-        yield winograd.road(kernel)
+        yield (correlation if isinstance(kernel.algorithm, Correlation) else winograd).road(kernel)
         return
     if kernel.combiner is None:
         yield Road("elementwise", ((None, elementwise.schedule(kernel, target)),))
