@@ -31,6 +31,7 @@ from .sizes import encode_largest, encode_shape, encode_size
 from .storage import BYTES
 from .storing import with_stores
 from .target import Target
+from .waiting import with_late_actions
 
 ARENA = "arena"
 
@@ -66,7 +67,7 @@ def planned(graph: Graph, target: Target, asked: Asked, tuned: Tuned) -> dict[st
 
 
 def _plan(graph: Graph, target: Target, asked: Asked, tuned: Tuned) -> Plan:
-    plan = with_stores(make_plan(graph, target, asked=asked, tuned=tuned), target)
+    plan = with_late_actions(with_stores(make_plan(graph, target, asked=asked, tuned=tuned), target))
     return replace(plan, prepare=order_of_loading(plan))
 
 

@@ -60,9 +60,10 @@ def plan_memory(
         )
 
     best, least = None, math.inf
+    places = _Places()
     for situation, order in itertools.product(situations, (_by_size, _by_area, _by_breadth)):
-        ordered = order(blocks, situation)
-        for plan in (_first_fits(ordered, situation), _first_fits(_passing_last(ordered), situation)):
+        ordered, first_fit = order(blocks, situation), _FirstFit(situation, places)
+        for plan in (first_fit.plan(ordered), first_fit.plan(_passing_last(ordered))):
             if cost(plan) < least:
                 best, least = plan, cost(plan)
         if least <= len(situations):  # nothing can be smaller
@@ -163,27 +164,69 @@ def _passing_last(blocks: Sequence[_Block]) -> list[_Block]:
     return sorted(blocks, key=turn)
 
 
-def _first_fits(blocks: Sequence[_Block], situation: _Situation) -> MemoryPlan:
+class _Places:
+    """Places in the arena, by number: most are compared many times, in every order of the temporaries."""
+
+    def __init__(self) -> None:
+        self.known: list[Integer] = []
+        self._numbers: dict[Integer, int] = {}
+        self._never_below: dict[tuple[int, int], bool] = {}
+
+    def number(self, place: Integer) -> int:
+        """The number of a place."""
+        found = self._numbers.setdefault(place, len(self.known))
+        if found == len(self.known):
+            self.known.append(place)
+        return found
+
+    def is_never_below(self, high: int, low: int) -> bool:
+        """Whether one place is at another or above it, whatever the symbols."""
+        found = self._never_below.get((high, low))
+        if found is None:
+            found = self._never_below[high, low] = is_nonnegative(self.known[high] - self.known[low])
+        return found
+
+
+class _FirstFit:
     """Each block at the lowest place that is free while it is needed."""
-    placed: list[tuple[_Block, Integer, Integer]] = []
-    for block in blocks:
-        rivals = [(low, high) for other, low, high in placed if other.meets(block)]
-        offset = _first_fit(block.size, rivals, situation)
-        placed.append((block, offset, offset + block.size))
-    offsets = {name: offset for block, offset, _ in placed for name in block.names}
-    return MemoryPlan(offsets, tuple(_largest(end for _, _, end in placed)) or (ZERO,))
 
+    def __init__(self, situation: _Situation, places: _Places) -> None:
+        self._situation = situation
+        self._places = places
+        self._values: list[int] = []  # of the places, by number
 
-def _first_fit(size: Integer, rivals: Sequence[tuple[Integer, Integer]], situation: _Situation) -> Integer:
-    """The lowest place for so many bytes that is surely free, or else one above all rivals."""
-    value = situation.value
-    gaps = _gaps([(value(low), value(high)) for low, high in rivals], value(size))
-    ends = {ZERO, *(high for _, high in rivals)}
-    for offset in sorted((end for end in ends if value(end) in gaps), key=lambda place: (value(place), str(place))):
-        end = offset + size
-        if all(_is_above(low, end, situation) or _is_above(offset, high, situation) for low, high in rivals):
-            return offset
-    return sum(_largest(ends), start=ZERO)
+    def plan(self, blocks: Sequence[_Block]) -> MemoryPlan:
+        """The plan of blocks that are placed in this order."""
+        placed: list[tuple[_Block, int, int]] = []
+        for block in blocks:
+            rivals = [(low, high) for other, low, high in placed if other.meets(block)]
+            offset = self._offset(block.size, rivals)
+            placed.append((block, self._number(offset), self._number(offset + block.size)))
+        known = self._places.known
+        offsets = {name: known[low] for block, low, _ in placed for name in block.names}
+        return MemoryPlan(offsets, tuple(_largest(known[end] for _, _, end in placed)) or (ZERO,))
+
+    def _offset(self, size: Integer, rivals: Sequence[tuple[int, int]]) -> Integer:
+        """The lowest place for so many bytes that is surely free, or else one above all rivals."""
+        values, known = self._values, self._places.known
+        ends = {self._number(ZERO), *(high for _, high in rivals)}
+        gaps = _gaps([(values[low], values[high]) for low, high in rivals], self._situation.value(size))
+        for offset in sorted((end for end in ends if values[end] in gaps), key=lambda n: (values[n], str(known[n]))):
+            end = self._number(known[offset] + size)
+            if all(self._is_above(low, end) or self._is_above(offset, high) for low, high in rivals):
+                return known[offset]
+        return sum(_largest(known[end] for end in sorted(ends)), start=ZERO)
+
+    def _is_above(self, high: int, low: int) -> bool:
+        """Whether one place is never below another; most are not, as numbers tell sooner than a proof."""
+        return self._values[high] >= self._values[low] and self._places.is_never_below(high, low)
+
+    def _number(self, place: Integer) -> int:
+        """The number of a place, whose value is known from now on."""
+        number = self._places.number(place)
+        while len(self._values) < len(self._places.known):
+            self._values.append(self._situation.value(self._places.known[len(self._values)]))
+        return number
 
 
 def _gaps(intervals: Sequence[tuple[int, int]], length: int) -> set[int]:
@@ -194,11 +237,6 @@ def _gaps(intervals: Sequence[tuple[int, int]], length: int) -> set[int]:
             found.add(reached)
         reached = max(reached, high)
     return {*found, reached}
-
-
-def _is_above(high: Integer, low: Integer, situation: _Situation) -> bool:
-    """Whether one place is never below another; most are not, as numbers tell sooner than a proof."""
-    return situation.value(high) >= situation.value(low) and _is_never_negative(high - low)
 
 
 _is_never_negative = lru_cache(maxsize=1 << 16)(is_nonnegative)  # asked again for every order of the temporaries
