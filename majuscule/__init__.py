@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import check, compile, compile_program, gradient, load
+    from .api import check, compile, compile_program, export_weights, gradient, import_weights, load
     from .dsl.diagnostics import SourceErrors
     from .runtime.errors import ModuleError
     from .runtime.module import Module, Outputs
@@ -37,7 +37,9 @@ __all__ = [
     "check",
     "compile",
     "compile_program",
+    "export_weights",
     "gradient",
+    "import_weights",
     "load",
 ]
 
@@ -52,7 +54,9 @@ _HOMES = {
     "check": ".api",
     "compile": ".api",
     "compile_program": ".api",
+    "export_weights": ".api",
     "gradient": ".api",
+    "import_weights": ".api",
     "load": ".api",
 }
 

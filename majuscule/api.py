@@ -1,4 +1,4 @@
-"""The functions of `import majuscule`: check, compile, differentiate, load.
+"""The functions of `import majuscule`: check, compile, differentiate, load, exchange weights.
 
 Each imports what it needs when it is called, so that a program which only loads and runs
 a module never loads the compiler.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .compiler.road_names import Forced
     from .dsl import CheckResult
     from .dsl.equations import Program
+    from .exchange.report import Report
     from .runtime.arrays import Array
     from .runtime.artifact import Artifact
     from .runtime.weights import WeightsSource
@@ -178,6 +179,72 @@ def gradient(
         [of] if isinstance(of, str) else of,
         [with_respect_to] if isinstance(with_respect_to, str) else with_respect_to,
     )
+
+
+def import_weights(
+    program: str | os.PathLike[str] | Program,
+    source: str | os.PathLike[str] | Mapping[str, object],
+    *,
+    rename: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    by: Literal["name", "order"] | None = None,
+    inside: str | None = None,
+    channels: Literal["first", "last"] | None = None,
+    partial: bool = False,
+    seed: int = 0,
+    mode: Mode = "inferring",
+) -> tuple[dict[str, Array], Report]:
+    """The weights of a program from PyTorch's tensors, turned into its layout; and what was matched with what.
+
+    `program` is a path, the text of a program, or a checked one.  `source` is a `.safetensors`,
+    `.pt`, `.pth` or `.npz` file, of which nothing is run, or a mapping such as a state dict.
+
+    Tensors are matched by name, the others in order (`by` allows one of the two).  `rename` are rules
+    PATTERN=NAME for names in the file, one applied after the other; `skip` are patterns of names to
+    be left out.  `inside` chooses one of several dictionaries of tensors in a file; `channels`, "first"
+    or "last", says how PyTorch flattened a tensor of which the program does not tell channels from
+    places.  With `partial`, weights that the file does not have get first values, by `seed`.
+
+    Raises `SourceErrors`, `WeightsError` if a weight is left without a tensor or a rule matches
+    nothing, `WeightsFileError` for a file that cannot be read or would have to be run.
+    """
+    from .exchange.importing import Choices, imported, pair
+
+    found = _checked_program(program, mode)
+    paired = pair(found, source, Choices(rename, skip, by, inside, channels))
+    return imported(found, paired, partial=partial, seed=seed), paired.report
+
+
+def export_weights(
+    program: str | os.PathLike[str] | Program,
+    weights: WeightsSource,
+    *,
+    like: str | os.PathLike[str] | Mapping[str, object] | None = None,
+    rename: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    by: Literal["name", "order"] | None = None,
+    inside: str | None = None,
+    channels: Literal["first", "last"] | None = None,
+    mode: Mode = "inferring",
+) -> dict[str, Array]:
+    """The weights of a program as a state dict of PyTorch: by its names, in its layouts.
+
+    `weights` are a module's (`module.weights`), a `.safetensors` or `.npz` file, a checkpoint or a
+    mapping.  Names are the program's, with PyTorch's `weight`, `bias`, … at the end; or those of
+    `like`, a file or a state dict that is matched as in `import_weights` with the same arguments,
+    and whose other tensors (counters, what was skipped) are passed on as they are.
+
+    Raises `SourceErrors`, `WeightsError` or `WeightsFileError`.
+    """
+    from .exchange.exporting import exported
+    from .exchange.importing import Choices
+
+    choices = Choices(rename, skip, by, inside, channels)
+    return exported(_checked_program(program, mode), weights, like, choices)
+
+
+def _checked_program(program: str | os.PathLike[str] | Program, mode: Mode) -> Program:
+    return check(program, mode=mode).require() if isinstance(program, str | os.PathLike) else program
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> Module:

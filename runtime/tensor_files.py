@@ -12,7 +12,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy
 
 from .arrays import ALIGNMENT, Array, numpy_dtype
 from .errors import WeightsFileError
+from .whole_files import whole_file
 
 _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
@@ -27,6 +28,8 @@ _DTYPES = {
 }  # fmt: skip
 _CODES = {name: code for code, name in _DTYPES.items()}
 _METADATA = "__metadata__"
+WRITABLE = (".safetensors", ".npz")
+"""Endings of the files that `write_tensors` writes."""
 _LARGEST_HEADER = 100_000_000  # bytes; the safetensors library's own limit
 
 
@@ -65,10 +68,23 @@ def map_file(path: str | os.PathLike[str]) -> memoryview:
 def parse_safetensors(data: memoryview) -> dict[str, Array]:
     """Read-only arrays over the bytes of a safetensors file; raises ValueError if they are not one."""
     header, start = _header(data)
+    entries = {name: entry for name, entry in header.items() if name != _METADATA}
     try:
-        return {name: _tensor(data[start:], entry) for name, entry in header.items() if name != _METADATA}
+        _require_no_gaps(sorted(tuple(entry["data_offsets"]) for entry in entries.values()), len(data) - start)
+        return {name: _tensor(data[start:], entry) for name, entry in entries.items()}
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"the header of the safetensors is not valid: {error}") from error
+
+
+def _require_no_gaps(ranges: Sequence[tuple[int, int]], size: int) -> None:
+    """Tensors lie one after the other, from the first byte behind the header to the last of the file."""
+    position = 0
+    for start, end in ranges:
+        if start != position:
+            raise ValueError("tensors of the safetensors overlap, or there are bytes between them")
+        position = end
+    if position != size:
+        raise ValueError("the safetensors are cut off, or bytes follow them")
 
 
 def safetensors_metadata(data: memoryview) -> dict[str, str]:
@@ -122,3 +138,28 @@ def safetensors_parts(tensors: Mapping[str, Array], metadata: Mapping[str, str] 
     text += b" " * (-(8 + len(text)) % ALIGNMENT)  # spaces may follow the header
     start = len(text).to_bytes(8, "little") + text
     return [memoryview(start), *(arrays[name].reshape(-1).view(numpy.uint8).data for name in order)]
+
+
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write named arrays to a `.safetensors` file, with `metadata`, or to a `.npz` file, whole or not at all.
+
+    Raises `WeightsFileError` for another ending, and for what cannot be written.
+    """
+    ending = Path(path).suffix.lower()
+    if ending not in WRITABLE:
+        raise WeightsFileError(
+            f"cannot write weights to {os.fspath(path)}: its name must end in {' or '.join(WRITABLE)}"
+        )
+    if ending == ".npz" and any(array.dtype.name == "bfloat16" for array in tensors.values()):
+        raise WeightsFileError("NumPy's files have no bfloat16; write a .safetensors file")
+    try:
+        with whole_file(path) as file:
+            if ending == ".npz":
+                numpy.savez(file, **tensors)  # type: ignore[arg-type]
+            else:
+                for part in safetensors_parts(tensors, metadata):
+                    file.write(part)
+    except OSError as error:
+        raise WeightsFileError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error

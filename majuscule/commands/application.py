@@ -22,6 +22,7 @@ from . import (
     differentiating,
     dumping,
     evaluating,
+    exchanging,
     formatting,
     inspecting,
     pictures,
@@ -92,6 +93,8 @@ app.command("compile")(compiling.compile)
 app.command("run")(running.run)
 app.command("train")(training.train)
 app.command("eval")(evaluating.evaluate)
+app.command("import-weights")(exchanging.import_weights)
+app.command("export-weights")(exchanging.export_weights)
 app.command("verify")(verifying.verify)
 app.command("bench")(benching.bench)
 app.command("profile")(profiling.profile)

@@ -70,7 +70,8 @@ class Subject:
 def subject(name: str) -> Subject:
     network = peers.NETWORKS[name]
     peer = network.peer()
-    weights = peers.program_weights(peer)
+    weights, report = majuscule.import_weights(network.path, peer.state_dict(), by="order")
+    assert all(name.endswith("num_batches_tracked") for name in report.left_in_file)
     text = network.path.read_text(encoding="utf-8")
     statements = majuscule.check(text).require().statements
     named = dict.fromkeys(statement.name for statement in statements if statement.depth == 0)
@@ -118,16 +119,16 @@ assert "tvm" not in sys.modules and "majuscule.compiler" not in sys.modules and 
 """
 
 
-def test_a_file_with_weights_from_safetensors_gives_the_same_in_another_process(tmp_path: Path) -> None:
-    safetensors = pytest.importorskip("safetensors.numpy")
+def test_a_file_with_weights_from_pytorch_gives_the_same_in_another_process(tmp_path: Path) -> None:
     network = peers.NETWORKS["resnet18"]
     peer, images = network.peer(), network.images(2)
-    safetensors.save_file(peers.program_weights(peer), tmp_path / "resnet18.safetensors")
-    command = [
-        sys.executable, "-m", "majuscule", "compile", str(network.path), "-o", "resnet18.mod",
-        "--weights", "resnet18.safetensors",
-    ]  # fmt: skip
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    torch.save(peer.state_dict(), tmp_path / "resnet18.pt")
+    for arguments in (
+        ["import-weights", str(network.path), "resnet18.pt", "-o", "resnet18.safetensors"],
+        ["compile", str(network.path), "-o", "resnet18.mod", "--weights", "resnet18.safetensors"],
+    ):
+        command = [sys.executable, "-m", "majuscule", *arguments]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     numpy.save(tmp_path / "images.npy", images)
     command = [sys.executable, "-c", CALL, "resnet18.mod", "images.npy", "scores.npy"]
     subprocess.run(command, cwd=tmp_path, check=True)
