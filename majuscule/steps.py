@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .optimisers import Optimiser, Rules
 from .runtime.arrays import Array
 from .runtime.signature import nearest
-from .runtime.training import TRAINING, TrainingStep
+from .runtime.training import TRAINING, TrainingStep, own_copy
 
 if TYPE_CHECKING:
     from .compiler.road_names import Forced
@@ -68,9 +68,10 @@ def compile_step(
     names = [entry["name"] for key in ("parameters", "states") for entry in manifest[key]]
     known = memory or {}
     values = initial_values(step.program, seed, [name for name in names if name not in known])
-    values |= {name: known[name] for name in names if name in known}
-    artifact = Artifact(manifest, compiled.library, values, compiled.constants, dict(sources or {}))
-    return TrainingStep(artifact, threads, known)
+    # One after the other, so that there are never two copies of all.
+    own = {name: known[name] if name in known else own_copy(values.pop(name)) for name in names}
+    artifact = Artifact(manifest, compiled.library, own, compiled.constants, dict(sources or {}))
+    return TrainingStep(artifact, threads, own)
 
 
 def write_step(

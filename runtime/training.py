@@ -109,7 +109,7 @@ class TrainingStep:
             raise ArgumentError(f"{manifest['name']} is no training step; `majuscule.load` loads modules")
         self._about: Mapping[str, Any] = manifest[TRAINING]
         memory = memory or {}
-        own = {name: memory[name] if name in memory else _own(array) for name, array in artifact.weights.items()}
+        own = {name: memory[name] if name in memory else own_copy(array) for name, array in artifact.weights.items()}
         self.memory: Mapping[str, Array] = own
         self._module = Module(replace(artifact, weights=own), threads)
         self.tensors = Tensors(own, frozenset(manifest["stores"]))
@@ -215,7 +215,7 @@ class TrainingStep:
         return f"<TrainingStep {self.name} ({inputs}) -> {', '.join((*self.losses, *self.metrics))}>"
 
 
-def _own(array: Array) -> Array:
+def own_copy(array: Array) -> Array:
     """A copy in memory that a step may write to."""
     memory = new_buffer(max(array.nbytes, 1))[: array.nbytes]
     made = memory.view(array.dtype).reshape(array.shape)
