@@ -17,15 +17,28 @@ from ..dsl.integers import Atom, Index, Integer
 from .dependence import data_free
 from .graph import Graph
 
-PLACE, CHANNEL, UNKNOWN = "place", "channel", "unknown"
+PLACE, PHASE, CHANNEL, SPLIT, UNKNOWN = "place", "phase", "channel", "split", "unknown"
+"""A `PHASE` is a place within a step of places, as in a transposed convolution; `SPLIT` are part of the channels."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """An axis before it was fused with others: its size (None: known at run time), and what it is."""
+    """An axis, or one that was fused with others: its size (None: known at run time), and what it is."""
 
     size: int | None
     kind: str
+
+
+def collapsed(parts: tuple[Part, ...]) -> Part:
+    """Parts as one axis: phases of places are places; several places are a sequence, of unknown kind."""
+    kinds = [part.kind for part in parts if part.size != 1] or [parts[0].kind]
+    sizes = [part.size for part in parts if part.size is not None]
+    size = math.prod(sizes) if len(sizes) == len(parts) else None
+    if len(kinds) == 1:
+        return Part(size, kinds[0])
+    if set(kinds) <= {CHANNEL, SPLIT}:
+        return Part(size, CHANNEL)
+    return Part(size, PLACE if kinds[0] == PLACE and set(kinds[1:]) <= {PHASE, CHANNEL, SPLIT} else UNKNOWN)
 
 
 Axes = tuple[tuple[Part, ...], ...]
@@ -71,6 +84,12 @@ def is_fused(subscript: Integer, sizes: Mapping[str, int | None]) -> bool:
     return True
 
 
+def outer_first(subscript: Integer) -> list[str]:
+    """The indices of a subscript, the one with the largest step first; those in floor divisions come last."""
+    steps = {_index_of(monomial): step for monomial, step in subscript.terms}
+    return sorted(sorted(subscript.indices()), key=lambda name: -abs(steps.get(name, 0)))
+
+
 def _index_of(monomial: tuple[Atom, ...]) -> str:
     return monomial[0].name if len(monomial) == 1 and isinstance(monomial[0], Index) else ""
 
@@ -92,7 +111,7 @@ def _axis(
     reduction = {summed.name for summed in equation.reduction}
     weights = [s for read in reads if read.tensor in free for s in read.subscripts if index in s.indices()]
     if any(subscript.indices() & reduction for subscript in weights):
-        return (Part(size, PLACE),)  # every so many places of a window, as in a transposed convolution
+        return (Part(size, PHASE),)  # every so many places of a window
     kinds: list[tuple[Part, ...]] = []
     for read in reads:
         for parts, subscript in zip(found[read.tensor], read.subscripts, strict=True):
@@ -100,7 +119,8 @@ def _axis(
                 continue
             kind = _moved(parts, size, subscript.plain_index == index)
             if len(subscript.indices()) > 1 and not subscript.indices() & reduction:
-                return kind  # one of several that are fused: what the whole axis is
+                split = collapsed(parts).kind
+                return (Part(size, SPLIT if split == CHANNEL else split),)
             if subscript.indices() & reduction and {part.kind for part in parts} != {CHANNEL}:
                 is_group = weights and is_fused(subscript, equation_sizes(equation))
                 return (Part(size, CHANNEL if is_group else PLACE),)
@@ -119,7 +139,7 @@ def _moved(parts: tuple[Part, ...], size: int | None, whole: bool) -> tuple[Part
     """The parts of an axis that is read as it is, or shifted, cut or scaled."""
     if whole and (size is None or math.prod(part.size or 0 for part in parts) == size):
         return parts
-    return (Part(size, parts[0].kind if len({part.kind for part in parts}) == 1 else UNKNOWN),)
+    return (Part(size, collapsed(parts).kind),)
 
 
 def _written(equation: Equation, target: tuple[Integer, ...], axes: Axes) -> Axes:
@@ -158,12 +178,22 @@ def _reshaped(source: Shape, shape: Shape, axes: Axes) -> Axes:
         if size.constant is None:
             found.append(next((parts for parts in around if len(parts) == 1), (Part(None, UNKNOWN),)))
         elif inside and whole == size.constant:
-            parts = tuple(part for parts in inside for part in parts)
-            found.append(tuple(part for part in parts if part.size != 1) or parts[:1])
+            long = [parts for parts in inside if collapsed(parts).size != 1] or inside[:1]
+            found.append(long[0] if len(long) == 1 else tuple(map(collapsed, inside)))
         else:
             kinds = {part.kind for parts in around for part in parts}
             found.append((Part(size.constant, kinds.pop() if len(kinds) == 1 else UNKNOWN),))
     return tuple(found)
+
+
+def pieces_of_axis(source: Shape, shape: Shape) -> list[tuple[list[int], bool]]:
+    """For each axis of a tensor the axes within it under another shape, and whether these are all of it."""
+    found = []
+    spans = _spans(shape)
+    for size, (first, last) in zip(source, _spans(source), strict=True):
+        inside = [n for n, (low, high) in enumerate(spans) if _between(first, low, high, last)]
+        found.append((inside, bool(inside) and math.prod(shape[n].constant or 0 for n in inside) == size.constant))
+    return found
 
 
 def _spans(shape: Shape) -> list[tuple[int | None, int | None]]:

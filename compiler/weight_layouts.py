@@ -8,7 +8,8 @@ channels apart.  PyTorch's order is: outputs (with groups), inputs, windows.  Wh
 against the data (`x - Δx`) the sum is a transposed convolution, whose inputs (with groups) come first.
 
 Several axes of one role are one axis in PyTorch, in the program's order, but channels stand before
-places: so is a picture flattened there before a matrix multiplies it (see `axis_kinds`).
+places: so is a picture flattened there before a matrix multiplies it (see `axis_kinds`), and so is
+what a matrix makes cut into a picture (see `axis_cuts`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,21 @@ from ..dsl.equations import (
     children,
 )
 from ..dsl.integers import Element, Index, Integer, IntegerLike
-from .axis_kinds import CHANNEL, PLACE, UNKNOWN, Axes, Part, axis_kinds, equation_sizes, is_fused
+from .axis_cuts import CUT, axis_cuts
+from .axis_kinds import (
+    CHANNEL,
+    PHASE,
+    PLACE,
+    SPLIT,
+    UNKNOWN,
+    Axes,
+    Part,
+    axis_kinds,
+    collapsed,
+    equation_sizes,
+    is_fused,
+    outer_first,
+)
 from .contraction import Array
 from .dependence import data_free
 from .graph import Graph
@@ -64,15 +79,15 @@ class Layout:
         return max(ends) == max(own) and ends <= own and _ends(self.shape[:1]) <= ends
 
     def to_pytorch(self, array: Array, shape: Sequence[int] | None = None) -> Array:
-        """A weight of the program as PyTorch has it, under `shape` if that fits."""
+        """A copy of a weight of the program as PyTorch has it, under `shape` if that fits."""
         turned = array.reshape(self.sizes).transpose(self.order).reshape(self.shape if shape is None else tuple(shape))
-        return numpy.ascontiguousarray(-turned if self.negated else turned)
+        return numpy.array(-turned if self.negated else turned, order="C")
 
     def from_pytorch(self, tensor: Array, shape: Sequence[int]) -> Array:
-        """A tensor of PyTorch as the program's weight, which has this shape."""
+        """A copy of a tensor of PyTorch as the program's weight, which has this shape."""
         turned = tensor.reshape([self.sizes[part] for part in self.order])
         found = turned.transpose(numpy.argsort(self.order)).reshape(tuple(shape))
-        return numpy.ascontiguousarray(-found if self.negated else found)
+        return numpy.array(-found if self.negated else found, order="C")
 
 
 @dataclass(frozen=True)
@@ -160,6 +175,7 @@ class _Reader:
     def __init__(self, program: Program, free: set[str], kinds: Mapping[str, Axes], channels: str | None) -> None:
         self._free = free
         self._kinds = kinds
+        self._later = axis_cuts(program, kinds, free)
         self._channels = channels
         self._sites: dict[str, list[_Site]] = {}
         for site in _sites(program):
@@ -201,7 +217,7 @@ class _Reader:
         equation = site.equation
         reduction = {axis.name for axis in equation.reduction}
         data = self._data(equation)
-        cuts = [self._cuts(axis, size, equation, subscripts) for axis, size in enumerate(shape)]
+        cuts = [self._cuts(axis, size, site, subscripts) for axis, size in enumerate(shape)]
         roles = {cut.role for axis in cuts for cut in axis}
         kind, negated = _kind(path, is_state)
         if not is_state and (roles & {_ROW, _WINDOW} or (_OUTPUT in roles and data)):
@@ -214,9 +230,9 @@ class _Reader:
         in_loop = site.recurrence is not None and (kind == BIAS or any(_is_earlier(read, site) for read in data))
         return WeightUse(kind, layout, _described(cuts), doubt, in_loop)
 
-    def _cuts(self, axis: int, size: int, equation: Equation, subscripts: Sequence[Integer]) -> list[_Cut]:
+    def _cuts(self, axis: int, size: int, site: _Site, subscripts: Sequence[Integer]) -> list[_Cut]:
         """The parts of one axis of a weight that an equation reads with these subscripts."""
-        subscript = subscripts[axis]
+        subscript, equation = subscripts[axis], site.equation
         if any(isinstance(atom, Element) for atom in subscript.atoms()):
             return [_Cut(size, _ROW)]
         names = subscript.indices()
@@ -228,10 +244,10 @@ class _Reader:
         if _WINDOW in roles.values():
             return [_Cut(size, _WINDOW)]
         if is_fused(subscript, sizes) and math.prod(sizes[name] or 0 for name in names) == size:
-            ordered = _outer_first(subscript)
-            return [_Cut(n := sizes[name] or 0, roles[name], self._inside(name, n, equation)) for name in ordered]
+            ordered = outer_first(subscript)
+            return [_Cut(n := sizes[name] or 0, roles[name], self._inside(name, n, site)) for name in ordered]
         name = min(names, key=list(sizes).index)
-        return [_Cut(size, roles[name], self._inside(name, size, equation))]
+        return [_Cut(size, roles[name], self._inside(name, size, site))]
 
     def _role(self, index: str, equation: Equation, groups: set[str]) -> str:
         """The role of an index that a weight is read with; `groups` are the output indices among those."""
@@ -243,14 +259,26 @@ class _Reader:
         moving = [s for s in used if s.indices() & outputs and not (is_fused(s, sizes) and s.indices() & groups)]
         return _WINDOW if moving else _INPUT
 
-    def _inside(self, index: str, size: int, equation: Equation) -> tuple[Part, ...]:
-        """The axes that were fused into the axis, of the data or else of the result, that an index stands for."""
+    def _inside(self, index: str, size: int, site: _Site) -> tuple[Part, ...]:
+        """What the axis that an index stands for was fused from, or is cut into later."""
+        parts = self._before(index, size, site.equation)
+        places = [axis.name for axis in site.equation.domain]
+        if len(parts) > 1 or parts[0].kind not in (CHANNEL, SPLIT) or index not in places:
+            return parts
+        later = self._later.get((site.name, places.index(index)), ())
+        if len(later) < 2 or collapsed(later).size != size:
+            return parts
+        return tuple(part if part.kind in (PLACE, CUT) else replace(part, kind=CHANNEL) for part in later)
+
+    def _before(self, index: str, size: int, equation: Equation) -> tuple[Part, ...]:
         kind = CHANNEL
         for read in self._data(equation):
             for parts, subscript in zip(self._kinds[read.tensor], read.subscripts, strict=True):
                 if subscript.plain_index == index:
-                    if math.prod(part.size or 0 for part in parts) == size:
-                        return parts
+                    if collapsed(parts).size == size:
+                        kinds = {part.kind for part in parts}
+                        is_one = kinds <= {PLACE, PHASE} or kinds <= {CHANNEL, SPLIT}
+                        return (collapsed(parts),) if is_one else parts
                     kind = UNKNOWN
         return (Part(size, kind),)
 
@@ -271,23 +299,25 @@ class _Reader:
         sorted_parts[_INPUT].sort(key=lambda n: parts[n].role != _GROUP)  # groups of channels are the outer part
         doubt = ""
         for role in (_OUTPUT, _INPUT):
-            sorted_parts[role], question = self._channels_first(sorted_parts[role], parts, role == _INPUT)
+            sorted_parts[role], question = self._channels_first(sorted_parts[role], parts, role)
             doubt = doubt or question
         sequence = (_ROW, _INPUT, _OUTPUT, _WINDOW) if backwards else roles
         order = [n for role in sequence for n in sorted_parts[role]]
         return Layout(tuple(part.size for part in parts), tuple(order), _fused(order, parts, alias), negated), doubt
 
-    def _channels_first(self, numbers: list[int], parts: Sequence[_Piece], asks: bool) -> tuple[list[int], str]:
+    def _channels_first(self, numbers: list[int], parts: Sequence[_Piece], role: str) -> tuple[list[int], str]:
         """Parts of one role, places last; and why that order may be wrong."""
         places = [n for n in numbers if parts[n].kind == PLACE]
         others = [n for n in numbers if parts[n].kind != PLACE]
         large = [n for n in numbers if parts[n].size > 1]
-        if asks and not places and len(large) > 1 and any(parts[n].kind == UNKNOWN for n in large):
+        asked, told = (UNKNOWN, "input is flattened from") if role == _INPUT else (CUT, "output is cut into")
+        matters = len(large) > 1 and large[-1] == numbers[-1]  # not for a picture with one channel
+        if not places and matters and any(parts[n].kind == asked for n in large):
             if self._channels == "first":
                 return [numbers[-1], *numbers[:-1]], ""
             if self._channels is None:
                 sizes = "×".join(str(parts[n].size) for n in numbers)
-                return numbers, f"its input is flattened from {sizes}, and nothing tells which axis is the channels"
+                return numbers, f"its {told} {sizes}, and nothing tells which axis is the channels"
         return others + places, ""
 
 
@@ -299,7 +329,7 @@ def _fused(order: Sequence[int], parts: Sequence[_Piece], alias: Mapping[str, st
         if (
             before is not None
             and piece.role == before.role != _WINDOW
-            and (piece.role == _INPUT or piece.kind == before.kind == CHANNEL or piece.axis == before.axis)
+            and (piece.role == _INPUT or {piece.kind, before.kind} <= {CHANNEL, SPLIT} or piece.axis == before.axis)
         ):
             shape[-1] *= piece.size
         else:
@@ -352,11 +382,6 @@ def _is_earlier(read: Read, site: _Site) -> bool:
         return False
     targets = [step.target for step in site.recurrence.steps if step.name == read.tensor and step.target is not None]
     return bool(targets) and read.subscripts[carried.axis] != targets[0][carried.axis]
-
-
-def _outer_first(subscript: Integer) -> list[str]:
-    """The indices of a fused subscript, the one with the largest step first."""
-    return [atom.name for (atom,), _ in sorted(_linear(subscript), key=lambda term: -term[1])]
 
 
 def _described(cuts: Sequence[Sequence[_Cut]]) -> str:

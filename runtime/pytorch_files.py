@@ -17,7 +17,7 @@ from .errors import WeightsFileError
 from .pytorch_pickles import Refused, read_pickle
 from .zip_members import Packed
 
-_LARGEST_PICKLE = 1 << 26  # bytes; of a model with a thousand tensors it has some 100 kB
+_LARGEST_PICKLE = 1 << 24  # bytes; of a model with a thousand tensors it has some 100 kB
 _MOST_LISTED = 8
 _LEGACY = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # a pickle of torch.serialization.MAGIC_NUMBER
 _TAR = slice(257, 262)

@@ -52,6 +52,7 @@ _MARK = _Mark()
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE")
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+_MOST_INSTRUCTIONS = 1 << 21  # of a model with a thousand tensors it has some 50,000
 _ORDERED_DICT = "collections.OrderedDict"
 
 
@@ -61,7 +62,9 @@ def read_pickle(data: bytes, storage: StorageReader) -> object:
     Raises `Refused` for a pickle that would run anything, and other exceptions for a damaged one.
     """
     machine = _Machine(storage)
-    for operation, argument, _ in pickletools.genops(data):
+    for number, (operation, argument, _) in enumerate(pickletools.genops(data)):
+        if number > _MOST_INSTRUCTIONS:
+            raise Refused(f"it has more than {_MOST_INSTRUCTIONS:,} instructions")
         if operation.name == "STOP":
             return machine.stack.pop()
         machine.step(operation.name, argument)

@@ -53,7 +53,7 @@ def _read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
     with numpy.load(path, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     if not all(isinstance(array, numpy.ndarray) for array in arrays.values()):
-        raise ValueError("it holds other things than arrays; of PyTorch's files, give what torch.load makes of them")
+        raise ValueError("it holds other things than arrays; `maj import-weights` reads PyTorch's files")
     return arrays
 
 

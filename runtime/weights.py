@@ -53,6 +53,8 @@ def fit_weights(given: Mapping[str, object], wanted: Sequence[TensorInfo]) -> di
         except ModuleError as error:
             problems.append(error.message)
     problems += [f"{name} is not a weight of this program{nearest(name, expected)}" for name in unexpected]
+    if any(name.endswith((".weight", ".bias")) for name in unexpected):
+        problems.append("`maj import-weights` turns PyTorch's names and layouts into the program's")
     if problems:
         raise WeightsError("the weights do not fit the program:\n" + "\n".join(f"  {text}" for text in problems))
     return found

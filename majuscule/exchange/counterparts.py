@@ -10,13 +10,13 @@ PyTorch.  Where a layer has several weights of a kind, each keeps the name it ha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy
 
 from ..compiler.weight_layouts import BIAS, MEAN, OTHER, VARIANCE, WEIGHT, Layout, WeightUse
 from ..runtime.arrays import Array
-from .names import leaf
+from .names import kind_of, leaf
 
 _ORDER = (WEIGHT, OTHER, BIAS, MEAN, VARIANCE)
 """In which PyTorch lists the tensors of one layer."""
@@ -73,7 +73,8 @@ def counterparts(uses: Mapping[str, WeightUse], *, stacked: bool = True) -> list
     """
     layers: dict[str, dict[str, WeightUse]] = {}
     for name, use in uses.items():
-        layers.setdefault(name.rpartition(".")[0], {})[name] = use
+        named = kind_of(name) if use.kind == OTHER else None
+        layers.setdefault(name.rpartition(".")[0], {})[name] = replace(use, kind=named or use.kind)
     found: list[Counterpart] = []
     for layer, own in layers.items():
         if not layer:

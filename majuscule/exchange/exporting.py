@@ -39,9 +39,9 @@ def _alike(program: Program, values: dict[str, Array], like: Source, choices: Ch
     found = {}
     for name, stored in paired.file.tensors.items():
         if name not in matches:
-            found[name] = stored.read()
+            found[name] = stored.read().copy()
             continue
         one = matches[name].counterpart
-        tensor = values[one.weights[0]] if matches[name].as_is else one.join(values, stored.shape)
+        tensor = values[one.weights[0]].copy() if matches[name].as_is else one.join(values, stored.shape)
         found[name] = tensor.astype(stored.dtype, copy=False)
     return found

@@ -123,7 +123,7 @@ def wanted_weights(program: Program) -> list[TensorInfo]:
 def _split(one: Match, paired: Paired) -> dict[str, Array]:
     tensor = paired.file.tensors[one.tensor].read()
     if one.as_is:
-        return {one.counterpart.weights[0]: tensor}
+        return {one.counterpart.weights[0]: tensor.copy()}
     return one.counterpart.split(tensor, paired.shapes)
 
 

@@ -24,7 +24,7 @@ class Pair:
 
     def __str__(self) -> str:
         weights = ", ".join(f"{n} {list(shape)}" for n, shape in zip(self.weights, self.weight_shapes, strict=True))
-        return f"{self.tensor} {list(self.shape)} is {weights}"
+        return f"{shown(self.tensor)} {list(self.shape)} is {weights}"
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,11 @@ def by_reason(left: Mapping[str, str]) -> dict[str, list[str]]:
     return found
 
 
+def shown(name: str) -> str:
+    """A name from a file, without characters that would do something to a terminal."""
+    return name if name.isprintable() else ascii(name)
+
+
 def _listed(names: list[str]) -> str:
     more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(shown, names[:_MOST_NAMES])) + (f" and {more} more" if more > 0 else "")

@@ -175,6 +175,69 @@ def test_an_input_that_is_flattened_at_once_needs_to_be_told(channels: str) -> N
     assert_same(text, module, numbers(2, 3, 3, 3), expected, channels=channels)
 
 
+def test_a_picture_with_one_channel_needs_not_be_told() -> None:
+    text = "Given x[3, 3, 1]\ny = FC(x, Φ, units 4)\n"
+    assert_same(text, nn.Linear(9, 4), numbers(2, 3, 3, 1), lambda m, x: m(x.flatten(1)))
+
+
+class Decoder(nn.Module):
+    """Features that are cut into a picture, channels first."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.linear = nn.Linear(6, 27)
+        self.norm = nn.BatchNorm1d(27)
+        self.layer = layer
+
+    def forward(self, x: Any) -> Any:
+        return self.layer(self.norm(self.linear(x)).relu().unflatten(1, (3, 3, 3))).movedim(1, -1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "module"),
+    [
+        ("Conv(P, Φ3, width 2, filters 3)", nn.Conv2d(3, 3, 2)),
+        ("ConvTranspose(P, Φ3, width 2, stride 2, filters 3)", nn.ConvTranspose2d(3, 3, 2, 2)),
+        ("MaxPool(P, width 2)", nn.MaxPool2d(2)),
+    ],
+)
+def test_features_are_cut_into_a_picture_channels_first_in_pytorch(layer: str, module: Any) -> None:
+    text = f"""
+Given x[6]
+F = relu(BatchNorm(Linear(x, Φ1, units 27), Φ2))
+P[b, x in 0..3, y in 0..3, i] = F[b,(x,y,i)]
+y = {layer}
+"""
+    assert_same(text, Decoder(module), numbers(2, 6), lambda m, x: m(x))
+
+
+@pytest.mark.parametrize("channels", ["first", "last"])
+def test_a_picture_that_is_the_result_needs_to_be_told(channels: str) -> None:
+    text = "Given x[4]\nF = Linear(x, Φ1, units 27)\ny[b, x in 0..3, y in 0..3, i] = F[b,(x,y,i)]\n"
+    module = nn.Linear(4, 27)
+    with pytest.raises(majuscule.ModuleError, match="its output is cut into 3×3×3, and nothing tells"):
+        majuscule.import_weights(text, module.state_dict())
+
+    def expected(module: Any, x: Any) -> Any:
+        y = module(x).unflatten(1, (3, 3, 3))
+        return y.movedim(1, -1) if channels == "first" else y
+
+    assert_same(text, module, numbers(2, 4), expected, channels=channels)
+
+
+def test_heads_are_no_places() -> None:
+    text = """
+Given x[5, 12]
+F = Linear(x, Φ1, units 12)
+H[b,t,h in 0..3,d] = F[b,t,(h,d)]
+S[b,t,h,d] = 2 * H[b,t,h,d]
+R[b,t,(h,d)] = S[b,t,h,d]
+y = Linear(R, Φ2, units 12)
+"""
+    module = nn.Sequential(nn.Linear(12, 12), nn.Linear(12, 12))
+    assert_same(text, module, numbers(2, 5, 12), lambda m, x: m[1](2 * m[0](x)))
+
+
 NORMALISATIONS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "BatchNorm(x, Φ)": (lambda: nn.BatchNorm2d(4), lambda m: m),
     "GroupNorm(x, Φ, groups 2)": (lambda: nn.GroupNorm(2, 4), lambda m: m),
@@ -211,6 +274,87 @@ def test_recurrent_cells(kind: str, biased: bool) -> None:
         majuscule.import_weights(text, module.state_dict())
 
 
+def test_a_cell_that_someone_wrote() -> None:
+    text = """
+Given x[T, 4]
+layer Cell(x[b,t,i], Φ):
+    n = I
+    param bias[4, n]
+    param V[4, n, I]
+    param A[n, 4, n]
+    c[b,-1,j] = 0
+    h[b,-1,j] = 0
+    a[b,t,g,j] = V[g,j,I] * x[b,t,I] + A[K,g,j] * h[b,t-1,K] + bias[g,j]
+    c[b,t,j] = σ(a[b,t,1,j]) * c[b,t-1,j] + σ(a[b,t,0,j]) * tanh(a[b,t,2,j])
+    h[b,t,j] = σ(a[b,t,3,j]) * tanh(c[b,t,j])
+    return h
+y = Cell(x, Φ1)
+"""
+    assert_same(text, nn.LSTM(4, 4, batch_first=True), numbers(2, 5, 4), lambda m, x: m(x)[0])
+
+
+def test_a_normalisation_that_someone_wrote() -> None:
+    text = """
+Given x[3, 3, 4]
+param shift[4]
+state spread[4]
+state centre[4]
+param scale[4]
+y[b,x,y,i] = (x[b,x,y,i] - centre[i]) / sqrt(spread[i] + 0.00001) * scale[i] - shift[i]
+"""
+    given = drawn(nn.BatchNorm2d(4))
+    weights, _ = majuscule.import_weights(
+        text, given.state_dict(), rename=["weight=scale", "bias=shift", "running_mean=centre", "running_var=spread"]
+    )
+    x = numbers(2, 3, 3, 4)
+    wanted = channels_first(lambda m: m)(given.double(), torch.from_numpy(x)).detach().numpy()
+    numpy.testing.assert_allclose(run(text, {"x": x}, weights), wanted, rtol=1e-9)
+
+
+class Transformer(nn.Module):
+    """A vision transformer as torchvision orders its parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.class_token = nn.Parameter(torch.zeros(1, 1, 8))
+        self.conv_proj = nn.Conv2d(3, 8, 2, 2)
+        self.pos_embedding = nn.Parameter(torch.zeros(1, 10, 8))
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict({
+                "ln_1": nn.LayerNorm(8), "attention": nn.MultiheadAttention(8, 2, batch_first=True),
+                "ln_2": nn.LayerNorm(8), "mlp": nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Linear(32, 8)),
+            }) for _ in range(2)
+        )  # fmt: skip
+        self.head = nn.Linear(8, 8)
+
+    def forward(self, x: Any) -> Any:
+        patches = self.conv_proj(x.movedim(-1, 1)).flatten(2).mT
+        x = torch.cat([self.class_token.expand(len(x), 1, 8), patches], 1) + self.pos_embedding
+        for block in self.blocks:
+            y = block["ln_1"](x)
+            x = x + block["attention"](y, y, y)[0]
+            x = x + block["mlp"](block["ln_2"](x))
+        return self.head(x[:, 0])
+
+
+def test_a_vision_transformer_in_the_order_of_definition() -> None:
+    text = """
+Given x[6, 6, 3]
+param token[8]
+patches = Conv(x, Φ0, width 2, stride 2, filters 8)
+param places[10, 8]
+rows[b,(x,y),i] = patches[b,x,y,i]
+first[b in 0..size(x, 0), t in 0..1, i] = token[i]
+tokens[b,T1+T2,i] = first[b,T1,i] ; rows[b,T2,i]
+L0[b,t,i] = tokens[b,t,i] + places[t,i]
+L1 = EncoderBlock(L0, Φ1, heads 2)
+L2 = EncoderBlock(L1, Φ2, heads 2)
+last[b,i] = L2[b,0,i]
+scores = Linear(last, Φ3, units 8)
+"""
+    assert_same(text, Transformer(), numbers(2, 6, 6, 3), lambda m, x: m(x))
+
+
 def test_two_layers_of_one_module() -> None:
     text = "Given x[T, 4]\nh_1 = GRU(x, Φ1, units 4)\nh_2 = GRU(h_1, Φ2, units 4)\noutput h_2\n"
     assert_same(text, nn.GRU(4, 4, 2, batch_first=True), numbers(2, 5, 4), lambda m, x: m(x)[0])
@@ -229,6 +373,27 @@ def test_attention_stacked_and_apart() -> None:
     found, _ = majuscule.import_weights(text, {f"Φ.{name}": tensor for name, tensor in apart.items()})
     expected, _ = majuscule.import_weights(text, together)
     assert all(numpy.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_program_for_training_has_the_same_weights() -> None:
+    text = "Given x[4, 4, 3]\ny = BatchNorm(Conv(x, Φ1, width 2, filters 3), Φ2)\n"
+    state = drawn(nn.Sequential(nn.Conv2d(3, 3, 2), nn.BatchNorm2d(3))).state_dict()
+    expected, _ = majuscule.import_weights(text, state)
+    found, _ = majuscule.import_weights(text, state, mode="training")
+    assert found.keys() == expected.keys()
+    assert all(numpy.array_equal(found[name], expected[name]) for name in found)
+
+
+def test_what_is_imported_and_exported_is_a_copy() -> None:
+    state = drawn(nn.Linear(4, 4)).state_dict()
+    text = "Given x[4]\nparam W[4, 4]\nparam B[4]\ny[b,j] = W[j,I] * x[b,I] + B[j]\n"
+    weights, _ = majuscule.import_weights(text, state)
+    exported = majuscule.export_weights(text, weights, like=state)
+    for array in (*weights.values(), *exported.values()):
+        array += 1
+    assert not any(numpy.array_equal(array, state[name].numpy()) for name, array in exported.items())
+    assert all(array.flags.writeable for array in exported.values())
+    assert float(state["weight"].max()) < 1.5
 
 
 def test_a_matrix_that_is_used_in_two_ways_is_not_guessed() -> None:
