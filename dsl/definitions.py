@@ -65,11 +65,12 @@ def read_left_side(
 
 
 def _scan_left(translator: Translator, subscripts: tuple[syntax.Expr, ...]) -> None:
-    for node in syntax.walk(subscripts):
-        if isinstance(node, syntax.Name):
-            translator.mentioned.add(index_name(node.name))
-        elif isinstance(node, syntax.Ranged):
-            translator.mentioned.add(node.index)
+    for subscript in subscripts:
+        if isinstance(subscript, syntax.Ranged):  # in its bounds, capitals are sizes
+            translator.mentioned.add(subscript.index)
+            continue
+        names = (node.name for node in syntax.walk(subscript) if isinstance(node, syntax.Name))
+        translator.mentioned.update(index_name(name) for name in names)
 
 
 def _read_left_item(translator: Translator, left: LeftSide, axis: int, node: syntax.Expr) -> None:

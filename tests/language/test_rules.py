@@ -199,6 +199,11 @@ def test_r08_a_range_up_to_the_indexs_own_size_is_the_whole_axis() -> None:
     close(result("y = F(x)", layer), numpy.tile(X[:, :1] + X[:, 1:].sum(1, keepdims=True), 5))
 
 
+def test_r08_a_range_may_end_at_the_size_of_another_tensor_of_the_layer() -> None:
+    layer = "layer F(L[b, i], M[k]):\n    return[b, i in 0..K] = L[b,i+1]\nGiven x[5], m[3] without batch\n"
+    close(result("y = F(x, m)", layer, m=numbers(3)), X[:, 1:4])
+
+
 def test_r08_softmax_binds_an_index_and_keeps_it() -> None:
     p = numpy.exp(X)
     close(result("y[b,j] = softmax[j](x[b,j])"), p / p.sum(1, keepdims=True))
