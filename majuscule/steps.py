@@ -13,6 +13,7 @@ from .runtime.signature import nearest
 from .runtime.training import TRAINING, TrainingStep, own_copy
 
 if TYPE_CHECKING:
+    from .compiler.codegen.limits import Limit
     from .compiler.road_names import Forced
     from .compiler.training import Step
     from .dsl.equations import Program
@@ -38,15 +39,17 @@ def compile_step(
     road: Forced | None = None,
     cache: bool = True,
     memory: Mapping[str, Array] | None = None,
+    limit: Limit | None = None,
 ) -> TrainingStep:
     """Compile the training step of a program that was checked for training.
 
     `folder` is where the program's imports are looked for, `sources` are its texts, to be kept in
     the step.  Tensors in `memory` are used where they are; all others start as the program says, with
-    random numbers chosen by `seed`.  What else there is to choose is as for `Trainer`.
+    random numbers chosen by `seed`.  Its working memory keeps to the `limit`.  What else there is to
+    choose is as for `Trainer`.
 
     Raises `SourceErrors` if the optimiser cannot be called, `NoGradient` if there is nothing to
-    train, ValueError for a pattern that fits no parameter, and what `compile` raises.
+    train, ValueError for a pattern that fits no parameter, `LimitTooLow`, and what `compile` raises.
     """
     from .compiler.codegen.asked import asked_for
     from .compiler.codegen.compiled import compile_graph
@@ -63,7 +66,7 @@ def compile_step(
     )  # fmt: skip
     graph = optimize(Graph.from_program(step.program), fold_weights=True)
     found = Target.named(target, present=cpu_features())
-    compiled = compile_graph(graph, target=found, asked=asked_for(exact, road), cache=cache)
+    compiled = compile_graph(graph, target=found, asked=asked_for(exact, road), cache=cache, limit=limit)
     manifest = {**compiled.manifest, TRAINING: step.about}
     names = [entry["name"] for key in ("parameters", "states") for entry in manifest[key]]
     known = memory or {}

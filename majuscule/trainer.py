@@ -8,7 +8,9 @@ trainer.module().save("lenet.mod")
 from __future__ import annotations
 
 import itertools
+import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from .api import check, compile_evaluation, compile_program, source_names
 from .optimisers import Optimiser
 from .runtime.arrays import Array, as_array, shape_of
 from .runtime.checkpoints import load_checkpoint, save_checkpoint
-from .runtime.errors import ArgumentError, CheckpointError, NotFiniteError
+from .runtime.errors import ArgumentError, CheckpointError, NotFiniteError, OutOfMemory
 from .runtime.module import Module
 from .runtime.training import StepResult, Tensors, TrainingStep
 from .runtime.weights import WeightsSource
@@ -27,9 +29,11 @@ from .schedules import Schedule, constant
 from .steps import compile_step, write_step
 
 if TYPE_CHECKING:
+    from .compiler.codegen.limits import Limit
     from .compiler.road_names import Forced
     from .compiler.training import Step
     from .fitting import Callback, Data, Report
+    from .runtime.footprint import Footprint
 
 _FORMAT = 1
 
@@ -58,6 +62,7 @@ class Trainer:
         accumulate: int = 1,
         outputs: Sequence[str] = (),
         skip_not_finite: bool = False,
+        memory: int | str | None = None,
         target: str = "cpu",
         threads: int | None = None,
         exact: bool = False,
@@ -82,7 +87,13 @@ class Trainer:
 
         `weights` are a file or a mapping of parameters and state; without them they start as the program says,
         with random numbers chosen by `seed`, as are those of dropout.  Where a loss or the gradient
-        is not finite nothing changes, and an error says so, unless `skip_not_finite`.  The rest is as for `compile`.
+        is not finite nothing changes, and an error says so, unless `skip_not_finite`.
+
+        `memory` limits what a step holds, in bytes or as a text such as "500 MB": parameters, state, what
+        the optimiser keeps, the batch and working memory (see `memory_of`).  If a batch would need more, the
+        step is compiled again for such batches: it then computes results again that it would have kept, and
+        gives the same bits.  `OutOfMemory` says what is needed at least if that is not enough.
+        The rest is as for `compile`.
 
         Raises `SourceErrors`, `NoGradient`, ValueError for a pattern that fits nothing, or a `ModuleError`.
         """
@@ -96,6 +107,7 @@ class Trainer:
         self.seed = seed
         self.accumulate = accumulate
         self.skip_not_finite = skip_not_finite
+        self.memory = None if memory is None else bytes_of(memory)
         self.steps = self.epoch = self.batch = 0
         self.kept: dict[str, Any] = {}
         """Plain values that `fit` goes on with: sums over the epoch, the best epoch so far."""
@@ -129,6 +141,7 @@ class Trainer:
         gradient is not finite: then nothing has changed.  Raises what calls of modules raise.
         """
         rate = self.rate_now
+        self._keep_to_limit(batch)
         if self.accumulate == 1:
             result = self._step.run(batch, rate=rate, step=self.steps + 1, seed=self.seed)
         else:
@@ -200,6 +213,34 @@ class Trainer:
                 for name, value in values.items():
                     total[name] = total.get(name, 0.0) + share * value
         return StepResult(losses, metrics, result.norm, result.taken, result.outputs)
+
+    def memory_of(self, batch: Mapping[str, object]) -> Footprint:
+        """The bytes that a step on a batch holds, beside Python, TVM's runtime and machine code."""
+        part = max((part for part, _ in self.parts(batch)), key=lambda part: sum(self._step.sizes_of(part).values()))
+        return self._step.module.memory(sizes=self._step.sizes_of(part))
+
+    def _keep_to_limit(self, batch: Mapping[str, object]) -> None:
+        """Compile the step again if a batch would need more memory than there may be; raises `OutOfMemory`."""
+        if self.memory is None:
+            return
+        needed = self.memory_of(batch)
+        if needed.total <= self.memory:
+            return
+        from .compiler.codegen.errors import LimitTooLow
+        from .compiler.codegen.limits import Limit
+        from .runtime.sizes import THREADS
+
+        part = max((part for part, _ in self.parts(batch)), key=lambda part: sum(self._step.sizes_of(part).values()))
+        sizes = {**self._step.sizes_of(part), THREADS: self._step.module.threads}
+        others = needed.total - needed.arena
+        limit = Limit(self.memory - others, tuple(sorted(sizes.items())))
+        try:
+            self._step = self._compiled(self._options, self._step.memory, limit)
+        except LimitTooLow as error:
+            raise OutOfMemory(
+                f"a step on this batch needs {_megabytes(others + error.least)} at least, with all recomputed that "
+                f"can be, and the limit is {_megabytes(self.memory)}; smaller batches need less, also in parts"
+            ) from error
 
     def _draw(self, part: int) -> int:
         """What random numbers of a part of the next step's batch follow from, beside the seed."""
@@ -282,10 +323,13 @@ class Trainer:
         self._step = self._compiled(options, self._step.memory)
         self._options = options
 
-    def _compiled(self, options: Mapping[str, Any], memory: Mapping[str, Array] | None = None) -> TrainingStep:
+    def _compiled(
+        self, options: Mapping[str, Any], memory: Mapping[str, Array] | None = None, limit: Limit | None = None
+    ) -> TrainingStep:
         return compile_step(
-            self.program, seed=self.seed, sources=self._sources, memory=memory, **options, **self.compile_options
-        )
+            self.program, seed=self.seed, sources=self._sources, memory=memory, limit=limit, **options,
+            **self.compile_options,
+        )  # fmt: skip
 
     # -- modules -------------------------------------------------------------------------------
 
@@ -347,3 +391,19 @@ class Trainer:
 
     def __repr__(self) -> str:
         return f"<Trainer of {self.program.name}, {self.steps} steps, {self.epoch} epochs>"
+
+
+def bytes_of(memory: int | str) -> int:
+    """A number of bytes, also from a text such as "500 MB" or "1.5 GiB"; raises `ArgumentError`."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", str(memory), re.IGNORECASE)
+    if found is None or (isinstance(memory, str) and found[3] and not found[2]):
+        raise ArgumentError(f"{memory!r} is no amount of memory, such as 500MB or 1.5GiB")
+    unit = 1024 if found[3] else 1000
+    count = int(float(found[1]) * unit ** "_kmgt".index(found[2].lower() or "_"))
+    if count < 1:
+        raise ArgumentError(f"{memory!r} is no amount of memory that anything could keep to")
+    return count
+
+
+def _megabytes(count: int) -> str:
+    return f"{math.ceil(count / 1e5) / 10:,.1f} MB"

@@ -231,6 +231,13 @@ class Module:
         chosen = samples.choose_sizes(self._manifest, batch, sizes or {})
         return footprint(self._manifest, chosen, self.threads)
 
+    def sizes_of(self, inputs: Mapping[str, object]) -> dict[str, int]:
+        """The sizes that the program leaves open, by name, as these inputs settle them; raises what a call does."""
+        values = self._signature.arrange((), inputs)
+        return self._signature.bind(
+            [as_array(v, f"input {n}").shape for v, n in zip(values, self._signature.names, strict=True)]
+        )
+
     # -- what it is --------------------------------------------------------------------------
 
     @property

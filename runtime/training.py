@@ -175,6 +175,11 @@ class TrainingStep:
             {name: outputs[name] for name in about["outputs"]},
         )
 
+    def sizes_of(self, batch: Mapping[str, object]) -> dict[str, int]:
+        """The sizes that a batch settles, by name; raises what a module's call does."""
+        numbers = dict.fromkeys(self._order, 0)  # rate, number of the step and the like are single numbers
+        return self._module.sizes_of(numbers | {name: batch[name] for name in self._input_names if name in batch})
+
     # -- what it is ----------------------------------------------------------------------------
 
     @property

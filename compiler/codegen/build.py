@@ -19,14 +19,17 @@ from . import inputs, main_function, roads, steps
 from .asked import Asked
 from .cache import Cache, fingerprint
 from .choosing import Tuned
+from .errors import LimitTooLow
 from .in_place import overwritten
 from .kernel import canonical
+from .limits import Limit
 from .linking import link
 from .load_order import order_of_loading
 from .machine_code import make_module
 from .memory import Lifetime, plan_memory
 from .objects import KernelSource, RandomSource, Source, compile_sources, object_code
 from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several, make_plan, outputs, touched
+from .recomputing import Recomputation
 from .sizes import encode_largest, encode_shape, encode_size
 from .storage import BYTES
 from .storing import with_stores
@@ -34,29 +37,27 @@ from .target import Target
 from .waiting import with_late_actions
 
 ARENA = "arena"
+_ATTEMPTS = 6  # to find a plan whose arena keeps to a limit
 
 
 def build(
-    graph: Graph, target: Target, asked: Asked, tuned: Tuned, cache: Cache | None
+    graph: Graph, target: Target, asked: Asked, tuned: Tuned, cache: Cache | None, limit: Limit | None = None
 ) -> tuple[bytes, dict[str, Any], tuple[Note, ...]]:
-    """The library, the manifest and what is to be told of each kernel."""
-    plan = _plan(graph, target, asked, tuned)
-    kernels = _Kernels(plan, target)
+    """The library, the manifest and what is to be told of each kernel; raises `LimitTooLow`."""
+    plan, kernels, layout = _within(limit, _plan(graph, target, asked, tuned), target)
     objects = compile_sources(kernels.sources, target, cache)
     kernels.link({name: found.checks for name, found in objects.items()})
-    layout = _layout(plan, kernels, target)
     main = object_code(_main_module(graph, plan, kernels, layout), target)
     library = link([*(found.code for found in objects.values()), main], target)
     return library, _manifest(graph, plan, kernels, target, layout), (*plan.notes, *kernels.notes)
 
 
-def lowered(graph: Graph, target: Target, asked: Asked, tuned: Tuned) -> tuple[Any, ...]:
-    """The kernels and, last, the main function in TensorIR."""
-    plan = _plan(graph, target, asked, tuned)
-    kernels = _Kernels(plan, target)
+def lowered(graph: Graph, target: Target, asked: Asked, tuned: Tuned, limit: Limit | None = None) -> tuple[Any, ...]:
+    """The kernels and, last, the main function in TensorIR; raises `LimitTooLow`."""
+    plan, kernels, layout = _within(limit, _plan(graph, target, asked, tuned), target)
     functions = {name: source.lower() for name, source in kernels.sources.items()}
     kernels.link({name: checks for name, (_, checks) in functions.items()})
-    main = _main_module(graph, plan, kernels, _layout(plan, kernels, target))
+    main = _main_module(graph, plan, kernels, layout)
     return *(make_module([function]) for function, _ in functions.values()), main
 
 
@@ -69,6 +70,40 @@ def planned(graph: Graph, target: Target, asked: Asked, tuned: Tuned) -> dict[st
 def _plan(graph: Graph, target: Target, asked: Asked, tuned: Tuned) -> Plan:
     plan = with_late_actions(with_stores(make_plan(graph, target, asked=asked, tuned=tuned), target))
     return replace(plan, prepare=order_of_loading(plan))
+
+
+def _within(limit: Limit | None, plan: Plan, target: Target) -> tuple[Plan, _Kernels, _Layout]:
+    """The plan, or one that keeps to the limit, with its kernels and where everything is; raises `LimitTooLow`.
+
+    Where what is in use at once fits, the arena may still be larger, for what is left free in
+    between: then less is to be in use.
+    """
+
+    def laid_out(plan: Plan) -> tuple[Plan, _Kernels, _Layout]:
+        kernels = _Kernels(plan, target)
+        return plan, kernels, _layout(plan, kernels, target)
+
+    found = laid_out(plan)
+    if limit is None or _arena(found[2], limit) <= limit.arena:
+        return found
+    recomputation, goal = Recomputation(plan, limit.values), limit.arena
+    for _ in range(_ATTEMPTS):
+        gaps = recomputation.gaps(goal)
+        if gaps is None:
+            break
+        found = laid_out(recomputation.with_gaps(gaps))
+        if _arena(found[2], limit) <= limit.arena:
+            return found
+        goal -= _arena(found[2], limit) - limit.arena
+    found = laid_out(recomputation.with_gaps(recomputation.least_gaps()))
+    if _arena(found[2], limit) <= limit.arena:
+        return found
+    raise LimitTooLow(_arena(found[2], limit))
+
+
+def _arena(layout: _Layout, limit: Limit) -> int:
+    """The bytes of the arena for the sizes of a limit."""
+    return max(size.evaluate(limit.values) for size in layout.arena)
 
 
 def _main_module(graph: Graph, plan: Plan, kernels: _Kernels, layout: _Layout) -> Any:

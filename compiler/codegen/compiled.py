@@ -20,6 +20,7 @@ from ..graph import Graph, Note
 from . import machine
 from .asked import ANYTHING, Asked
 from .cache import fingerprint, toolchain, user_cache
+from .limits import Limit
 from .linking import linker
 from .target import Target
 from .tuning import tuned_choices
@@ -41,6 +42,7 @@ class CompiledProgram:
     _target: Target = field(repr=False)
     _asked: Asked = field(repr=False)
     _tuned: Mapping[str, tuple[str, str]] = field(repr=False)
+    _limit: Limit | None = field(repr=False, default=None)
 
     @cached_property
     def tensor_ir(self) -> str:
@@ -59,7 +61,7 @@ class CompiledProgram:
         from . import tvm_loading  # noqa: F401 (comes first)
         from .build import lowered
 
-        return lowered(self._graph, self._target, self._asked, self._tuned)
+        return lowered(self._graph, self._target, self._asked, self._tuned, self._limit)
 
 
 def compile_graph(
@@ -69,8 +71,9 @@ def compile_graph(
     asked: Asked = ANYTHING,
     cache: bool = True,
     tuned: Mapping[str, tuple[str, str]] | None = None,
+    limit: Limit | None = None,
 ) -> CompiledProgram:
-    """Compile a graph; raises `CompilationFailed` if this machine cannot.
+    """Compile a graph; raises `CompilationFailed` if this machine cannot, `LimitTooLow` if memory has a `limit`.
 
     Equations take the cheapest road, or what is `asked` for.  With the `cache`, what `maj tune` found for
     this machine counts, too, unless other `tuned` choices are given (see `tuning`).
@@ -79,19 +82,19 @@ def compile_graph(
     graph = _bare(graph)
     store = user_cache() if cache else None
     tuned = (tuned_choices(target) if cache else {}) if tuned is None else tuned
-    key = None if store is None else _key(graph, target, asked, tuned)
+    key = None if store is None else _key(graph, target, asked, tuned, limit)
     known = None if store is None or key is None else _read(store.get(key))
     if known is None:
         from . import tvm_loading  # noqa: F401 (comes first)
         from .build import build
 
-        known = build(graph, target, asked, tuned, store)
+        known = build(graph, target, asked, tuned, store, limit)
         if store is not None and key is not None:
             store.put(key, _write(*known))
             store.trim()
     library, manifest, notes = known
     names = [entry["name"] for entry in manifest["constants"]]
-    return CompiledProgram(library, manifest, _constants(graph, names), notes, graph, target, asked, tuned)
+    return CompiledProgram(library, manifest, _constants(graph, names), notes, graph, target, asked, tuned, limit)
 
 
 def planned_manifest(graph: Graph, *, target: Target | None = None, asked: Asked = ANYTHING) -> dict[str, Any]:
@@ -122,15 +125,17 @@ def _bare(graph: Graph) -> Graph:
     return replace(graph, program=bare)
 
 
-def _key(graph: Graph, target: Target, asked: Asked, tuned: Mapping[str, tuple[str, str]]) -> str | None:
+def _key(
+    graph: Graph, target: Target, asked: Asked, tuned: Mapping[str, tuple[str, str]], limit: Limit | None = None
+) -> str | None:
     tools = toolchain()
     if tools is None:
         return None
     operations = {name: graph.operation(name) for name in graph.network}
     edges = tuple(graph.network.edges)
     return fingerprint(
-        "program", tools, linker(target), target, machine.of(target), asked, tuned, graph.program, operations, edges,
-        graph.roots, graph.aliases,
+        "program", tools, linker(target), target, machine.of(target), asked, tuned, limit, graph.program, operations,
+        edges, graph.roots, graph.aliases,
     )  # fmt: skip
 
 

@@ -205,6 +205,7 @@ class _Planner:
         self.outputs = {root: graph.resolve(root) for root in outputs(graph)}
         self.kept = {graph.resolve(root) for root in graph.roots}
         self.absorbed = self._absorbed()
+        self.direct = {name for parts, _ in self.tiled.values() for name in _tensors(parts.data)}  # without a padding
         self.filled: dict[str, Padding] = {}  # paddings into which their sources are written
 
     def plan(self) -> Plan:
@@ -257,7 +258,13 @@ class _Planner:
                 )
                 whole = source in results and isinstance(self.graph.operation(source), Equation)
                 same = (source in self.once) == (name in self.once)
-                if alone and whole and same and source not in self.kept and _covers(piece, self._stored(source)):
+                if (
+                    alone
+                    and whole
+                    and same
+                    and source not in (*self.kept, *self.direct)
+                    and _covers(piece, self._stored(source))
+                ):
                     self.written[source] = (name, _by_axis(piece))
 
     def _place_padded(self) -> None:
@@ -268,7 +275,7 @@ class _Planner:
             if len(group.members) > 1 or name in (*self.absorbed, *self.written) or not isinstance(operation, Equation):
                 continue
             for source in self.graph.network.predecessors(name):
-                taken = source in self.written or source in self.filled or source in self.kept
+                taken = source in (*self.written, *self.filled, *self.kept, *self.direct)
                 if source not in results or taken or self.graph.consumers(source) != [name]:
                     continue
                 found = padding(operation, self._stored(source).shape)

@@ -66,6 +66,10 @@ def train(
     accumulate: Annotated[
         int, typer.Option("--accumulate", min=1, metavar="PARTS", help="Compute a batch in parts, to save memory.")
     ] = 1,
+    memory: Annotated[
+        str | None,
+        typer.Option("--memory", metavar="SIZE", help="Recompute results so that a step takes no more, as 500MB."),
+    ] = None,
     augment: Annotated[
         str, typer.Option("--augment", help="Vary pictures: flip, crop:PIXELS, rotate:DEGREES, separated by commas.")
     ] = "",
@@ -127,7 +131,7 @@ def train(
     }  # fmt: skip
     print("compiling the training step", file=people, flush=True)
     trainer = prepare_trainer(
-        source, options, steps=len(batches), epochs=epochs, weights=weights, threads=threads,
+        source, options, steps=len(batches), epochs=epochs, weights=weights, threads=threads, memory=memory,
         last=checkpoints.last if resume else None,
     )  # fmt: skip
     metadata = metadata_of(datasets.training, normalisation)

@@ -95,6 +95,7 @@ def prepare_trainer(
     epochs: int,
     weights: str | None,
     threads: int | None,
+    memory: str | None,
     last: Path | None,
 ) -> Trainer:
     """A trainer for the options of the command line, at the checkpoint `last` if there is one.
@@ -115,6 +116,7 @@ def prepare_trainer(
             frozen=tuple(options["freeze"] or ()),
             clip_norm=options["clip"],
             accumulate=options["accumulate"],
+            memory=memory,
             threads=threads,
         )
         if weights is not None:

@@ -74,6 +74,15 @@ def test_actions_see_what_they_saw_before(text: str) -> None:
     assert seen(with_late_actions(plan).run) == seen(plan.run)
 
 
+@pytest.mark.parametrize("text", [NETWORK, RECURRENT])
+def test_nothing_is_read_that_was_never_written(text: str) -> None:
+    plan = step_plan(text)
+    ready = {name for name, kind in plan.places.items() if kind != "arena"}
+    for action in plan.run:
+        ready |= written(action)
+        assert not set(touched(action)) - ready, action.origin
+
+
 def test_less_is_in_memory_at_once() -> None:
     plan = step_plan(NETWORK)
     assert most_live(with_late_actions(plan), 8) < most_live(plan, 8)
