@@ -119,6 +119,8 @@ def _axis(
                 continue
             kind = _moved(parts, size, subscript.plain_index == index)
             if len(subscript.indices()) > 1 and not subscript.indices() & reduction:
+                if not is_fused(subscript, equation_sizes(equation)):
+                    return (Part(size, PLACE),)  # a window that is laid out: `x + Δx`
                 split = collapsed(parts).kind
                 return (Part(size, SPLIT if split == CHANNEL else split),)
             if subscript.indices() & reduction and {part.kind for part in parts} != {CHANNEL}:

@@ -14,13 +14,9 @@ what a matrix makes cut into a picture (see `axis_cuts`).
 
 from __future__ import annotations
 
-import itertools
 import math
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy
 
 from ..dsl.equations import (
     Apply,
@@ -51,43 +47,13 @@ from .axis_kinds import (
     is_fused,
     outer_first,
 )
-from .contraction import Array
 from .dependence import data_free
 from .graph import Graph
+from .pytorch_layout import Layout
 
 WEIGHT, BIAS, MEAN, VARIANCE, OTHER = "weight", "bias", "running_mean", "running_var", "other"
 
 _OUTPUT, _GROUP, _INPUT, _WINDOW, _ROW, _FIXED = "output", "group", "input", "window", "row", "fixed"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a weight lies in PyTorch: its axes cut into parts, these in another order, then fused into `shape`.
-
-    `sizes` are the parts in the program's order, `order` their places in PyTorch's.  A bias that the
-    program subtracts is `negated`.
-    """
-
-    sizes: tuple[int, ...]
-    order: tuple[int, ...]
-    shape: tuple[int, ...]
-    negated: bool = False
-
-    def fits(self, shape: Sequence[int]) -> bool:
-        """Whether a tensor of this shape can be this weight; fused axes, and those of length 1, are no matter."""
-        ends, own = _ends(shape), _ends([self.sizes[part] for part in self.order])
-        return max(ends) == max(own) and ends <= own and _ends(self.shape[:1]) <= ends
-
-    def to_pytorch(self, array: Array, shape: Sequence[int] | None = None) -> Array:
-        """A copy of a weight of the program as PyTorch has it, under `shape` if that fits."""
-        turned = array.reshape(self.sizes).transpose(self.order).reshape(self.shape if shape is None else tuple(shape))
-        return numpy.array(-turned if self.negated else turned, order="C")
-
-    def from_pytorch(self, tensor: Array, shape: Sequence[int]) -> Array:
-        """A copy of a tensor of PyTorch as the program's weight, which has this shape."""
-        turned = tensor.reshape([self.sizes[part] for part in self.order])
-        found = turned.transpose(numpy.argsort(self.order)).reshape(tuple(shape))
-        return numpy.array(-found if self.negated else found, order="C")
 
 
 @dataclass(frozen=True)
@@ -120,11 +86,6 @@ def weight_uses(program: Program, channels: str | None = None) -> dict[str, Weig
             uses = list(dict.fromkeys(reader.uses(name, shape, isinstance(operation, State))))
             found[name] = _agreed(uses, shape)
     return found
-
-
-def _ends(sizes: Sequence[int]) -> set[int]:
-    """After how many elements axes may end: the products of the first sizes."""
-    return set(itertools.accumulate(sizes, operator.mul, initial=1))
 
 
 def _agreed(uses: Sequence[WeightUse], shape: tuple[int, ...]) -> WeightUse:
@@ -175,6 +136,7 @@ class _Reader:
     def __init__(self, program: Program, free: set[str], kinds: Mapping[str, Axes], channels: str | None) -> None:
         self._free = free
         self._kinds = kinds
+        self._named = {statement.tensor for statement in program.statements}
         self._later = axis_cuts(program, kinds, free)
         self._channels = channels
         self._sites: dict[str, list[_Site]] = {}
@@ -221,14 +183,27 @@ class _Reader:
         roles = {cut.role for axis in cuts for cut in axis}
         kind, negated = _kind(path, is_state)
         if not is_state and (roles & {_ROW, _WINDOW} or (_OUTPUT in roles and data)):
-            kind, negated = WEIGHT, False
+            kind, negated = WEIGHT, self._is_subtracted(site, path)
         if kind != WEIGHT:
             cuts = [[replace(cut, role=_GROUP) for cut in axis] for axis in cuts]
         used = {index for subscript in subscripts for index in subscript.indices()}
         backwards = bool(used & reduction) and any(_runs_back(read, equation) for read in data)
         layout, doubt = self._layout(cuts, backwards, negated)
+        if sum(bool(used & reduction & _indices(read)) for read in dict.fromkeys(data)) > 1:
+            doubt = ""  # the inputs of a product of several tensors are no picture
         in_loop = site.recurrence is not None and (kind == BIAS or any(_is_earlier(read, site) for read in data))
         return WeightUse(kind, layout, _described(cuts), doubt, in_loop)
+
+    def _is_subtracted(self, site: _Site, path: tuple[tuple[Apply, int], ...]) -> bool:
+        """Whether a sum of products is taken off within its statement, as in `B[j] - W[j,I] * x[I]`."""
+        if any(apply.operation not in ("mul", "neg", "cast") for apply, _ in path):
+            return False
+        negated = sum(apply.operation == "neg" for apply, _ in path) % 2 == 1
+        readers = [around for other in self._sites.get(site.name, ()) for read, around in _reads(other.equation.body)
+                   if read.tensor == site.name]  # fmt: skip
+        if site.name in self._named or len(readers) != 1:
+            return negated
+        return negated ^ _kind(readers[0], False)[1]
 
     def _cuts(self, axis: int, size: int, site: _Site, subscripts: Sequence[Integer]) -> list[_Cut]:
         """The parts of one axis of a weight that an equation reads with these subscripts."""
@@ -349,13 +324,18 @@ def _kind(path: Sequence[tuple[Apply, int]], is_state: bool) -> tuple[str, bool]
             negated = not negated
         elif apply.operation in ("sqrt", "pow") and is_state:
             return VARIANCE, False
-        elif apply.operation in ("mul", "div") and not is_added:
+        elif apply.operation in ("mul", "div") and not is_added and _has_other_reads(apply, position):
             return (OTHER if is_state else WEIGHT), False
-        elif apply.operation not in ("cast", "select"):
+        elif apply.operation not in ("cast", "select", "mul", "div"):
             break
     if not is_added:
         return OTHER, False
     return (MEAN, False) if is_state else (BIAS, negated)
+
+
+def _has_other_reads(apply: Apply, position: int) -> bool:
+    """Whether a factor stands beside something that is no number."""
+    return any(True for n, argument in enumerate(apply.arguments) if n != position for _ in _reads(argument))
 
 
 def _runs_back(read: Read, equation: Equation) -> bool:
@@ -382,6 +362,10 @@ def _is_earlier(read: Read, site: _Site) -> bool:
         return False
     targets = [step.target for step in site.recurrence.steps if step.name == read.tensor and step.target is not None]
     return bool(targets) and read.subscripts[carried.axis] != targets[0][carried.axis]
+
+
+def _indices(read: Read) -> set[str]:
+    return {index for subscript in read.subscripts for index in subscript.indices()}
 
 
 def _described(cuts: Sequence[Sequence[_Cut]]) -> str:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy
 
-from ..compiler.weight_layouts import BIAS, MEAN, OTHER, VARIANCE, WEIGHT, Layout, WeightUse
+from ..compiler.pytorch_layout import Layout
+from ..compiler.weight_layouts import BIAS, MEAN, OTHER, VARIANCE, WEIGHT, WeightUse
 from ..runtime.arrays import Array
 from .names import kind_of, leaf
 
@@ -73,8 +74,9 @@ def counterparts(uses: Mapping[str, WeightUse], *, stacked: bool = True) -> list
     """
     layers: dict[str, dict[str, WeightUse]] = {}
     for name, use in uses.items():
-        named = kind_of(name) if use.kind == OTHER else None
-        layers.setdefault(name.rpartition(".")[0], {})[name] = replace(use, kind=named or use.kind)
+        named = kind_of(name)  # in a training, running estimates are told by their names alone
+        kind = named if named in (MEAN, VARIANCE) or (named and use.kind == OTHER) else use.kind
+        layers.setdefault(name.rpartition(".")[0], {})[name] = replace(use, kind=kind)
     found: list[Counterpart] = []
     for layer, own in layers.items():
         if not layer:

@@ -111,6 +111,7 @@ WRITTEN = {
     "columns": "param W[4, 4]\nparam B[4]\ny[b,j] = W[I,j] * x[b,I] + B[j]",
     "rows": "param W[4, 4]\nparam B[4]\ny[b,j] = W[j,I] * x[b,I] + B[j]",
     "a bias that is subtracted": "param W[4, 4]\nparam B[4]\ny[b,j] = W[j,I] * x[b,I] - B[j]",
+    "products that are subtracted": "param W[4, 4]\nparam B[4]\ny[b,j] = B[j] - W[j,I] * x[b,I]",
     "inside a function": "param W[4, 4]\nparam B[4]\ny[b,j] = min(1e9, W[I,j] * x[b,I] - B[j])",
 }
 
@@ -131,6 +132,33 @@ y[b,x in 0..10,j] = sum[Δx, i](K[j,Δx,i] * P[b,{against.replace("x-", "x+2-")}
     if kind is nn.Conv1d:
         text = text.replace("P = pad(x, x: 2)\n", "").replace("P[", "x[").replace("x in 0..10", "x")
     assert_same(text, kind(3, 3, 3, bias=False), numbers(2, 8, 3), channels_first(lambda m: m))
+
+
+def test_a_factor_belongs_to_the_program() -> None:
+    text = "Given x[4]\nparam W[4, 4]\nparam B[4]\ny[b,j] = W[j,I] * x[b,I] / 3 + 2 * B[j]\n"
+    assert_same(text, nn.Linear(4, 4), numbers(2, 4), lambda m, x: (m(x) - m.bias) / 3 + 2 * m.bias)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_image_to_column(fused: bool) -> None:
+    product = "W[(ΔX,ΔY,I),j] * P[b,x,y,(ΔX,ΔY,I)]" if fused else "W[ΔX,ΔY,I,j] * P[b,x,y,ΔX,ΔY,I]"
+    text = f"""
+Given x[5, 5, 3]
+param W[3, 3, 3, 3]
+P[b,x,y,Δx in 0..3,Δy in 0..3,i] = x[b,x+Δx,y+Δy,i]
+y[b,x,y,j] = {product}
+"""
+    assert_same(text, nn.Conv2d(3, 3, 3, bias=False), numbers(2, 5, 5, 3), channels_first(lambda m: m))
+
+
+def test_a_product_of_two_tensors() -> None:
+    text = "Given x[3], z[3]\nparam W[3, 3, 3]\nparam B[3]\ny[b,k] = W[I,J,k] * x[b,I] * z[b,J] + B[k]\n"
+    module = drawn(nn.Bilinear(3, 3, 3))
+    weights, _ = majuscule.import_weights(text, module.state_dict())
+    x, z = numbers(2, 3), numbers(3, 2, 3)[0]
+    with torch.no_grad():
+        wanted = module.double()(torch.from_numpy(x), torch.from_numpy(z)).numpy()
+    numpy.testing.assert_allclose(run(text, {"x": x, "z": z}, weights), wanted, rtol=1e-9)
 
 
 def test_a_picture_is_flattened_channels_first_in_pytorch() -> None:
