@@ -25,6 +25,8 @@ from majuscule.dsl.equations import Parameter, Program
 torch = pytest.importorskip("torch")
 peers = pytest.importorskip("peers")
 import published  # noqa: E402 (needs the two)
+import published_further  # noqa: E402
+import published_inception  # noqa: E402
 
 FOLDER = peers.EXAMPLES / "networks"
 Build = Callable[..., Any]
@@ -70,21 +72,21 @@ NETWORKS = {
     "mnasnet0_75": network(3_170_208, published.mnasnet, (24, 16, 24, 32, 64, 72, 144, 240)),
     "mnasnet1_0": network(4_383_312, published.mnasnet, (32, 16, 24, 40, 80, 96, 192, 320)),
     "mnasnet1_3": network(6_282_256, published.mnasnet, (40, 24, 32, 56, 104, 128, 248, 416)),
-    "googlenet": network(6_998_552, published.googlenet),
-    "inception_v3": network(23_834_568, published.inception_v3, rows=299),
-    "vit_ti_16": network(5_717_416, published.vision_transformer, 16, 192, 12, 3),
-    "vit_s_16": network(22_050_664, published.vision_transformer, 16, 384, 12, 6),
-    "vit_b_16": network(86_567_656, published.vision_transformer, 16, 768, 12, 12),
-    "vit_l_16": network(304_326_632, published.vision_transformer, 16, 1024, 24, 16),
-    "alphago_zero": network(22_827_877, published.alphago_zero, rows=19),
-    "alphazero_chess": network(23_483_212, published.alphazero_chess, rows=8),
-    "unet": network(31_030_658, published.unet, rows=572),
-    "fcn32s": network(136_152_917, published.fcn, 32),
-    "fcn16s": network(134_815_994, published.fcn, 16),
-    "fcn8s": network(134_489_759, published.fcn, 8),
-    "language_rnn": network(328_320, published.language_model, torch.nn.RNN),
-    "language_lstm": network(1_116_288, published.language_model, torch.nn.LSTM),
-    "language_gru": network(855_168, published.language_model, torch.nn.GRU),
+    "googlenet": network(6_998_552, published_inception.googlenet),
+    "inception_v3": network(23_834_568, published_inception.inception_v3, rows=299),
+    "vit_ti_16": network(5_717_416, published_further.vision_transformer, 16, 192, 12, 3),
+    "vit_s_16": network(22_050_664, published_further.vision_transformer, 16, 384, 12, 6),
+    "vit_b_16": network(86_567_656, published_further.vision_transformer, 16, 768, 12, 12),
+    "vit_l_16": network(304_326_632, published_further.vision_transformer, 16, 1024, 24, 16),
+    "alphago_zero": network(22_827_877, published_further.alphago_zero, rows=19),
+    "alphazero_chess": network(23_483_212, published_further.alphazero_chess, rows=8),
+    "unet": network(31_030_658, published_further.unet, rows=572),
+    "fcn32s": network(136_152_917, published_further.fcn, 32),
+    "fcn16s": network(134_815_994, published_further.fcn, 16),
+    "fcn8s": network(134_489_759, published_further.fcn, 8),
+    "language_rnn": network(328_320, published_further.language_model, torch.nn.RNN),
+    "language_lstm": network(1_116_288, published_further.language_model, torch.nn.LSTM),
+    "language_gru": network(855_168, published_further.language_model, torch.nn.GRU),
 }
 SECOND_BIASES = {"language_rnn": 2 * 256, "language_lstm": 2 * 4 * 256}
 """PyTorch's recurrent cells have two biases where one does."""
@@ -130,24 +132,24 @@ SAMPLES = {
     "densenet169": sample(32, "[6, 12, 32, 32]", "[2, 1, 3, 1]", published.densenet, (2, 1, 3, 1)),
     "shufflenet_v2_x0_5": sample(64, "", "", published.shufflenet_v2, (48, 96, 192)),
     "mnasnet0_5": sample(64, "", "", published.mnasnet, (16, 8, 16, 24, 40, 48, 96, 160)),
-    "googlenet": sample(32, "", "", published.googlenet),
-    "inception_v3": sample(75, "", "", published.inception_v3),
+    "googlenet": sample(32, "", "", published_inception.googlenet),
+    "inception_v3": sample(75, "", "", published_inception.inception_v3),
     "vit_b_16": sample(
         32,
         "length 768, blocks 12, heads 12",
         "length 48, blocks 2, heads 4",
-        published.vision_transformer,
+        published_further.vision_transformer,
         16,
         48,
         2,
         4,
     ),
-    "alphago_zero": sample(19, "blocks 19", "blocks 2, filters 16", published.alphago_zero, 2, 16),
-    "alphazero_chess": sample(8, "blocks 19", "blocks 2, filters 16", published.alphazero_chess, 2, 16),
-    "unet": sample(204, "filters 64", "filters 4", published.unet, 4),
-    "fcn32s": sample(40, "stride 32", "stride 32, filters 4, units 16", published.fcn, 32, 4, 16),
-    "fcn16s": sample(40, "stride 16", "stride 16, filters 4, units 16", published.fcn, 16, 4, 16),
-    "fcn8s": sample(40, "stride 8", "stride 8, filters 4, units 16", published.fcn, 8, 4, 16),
+    "alphago_zero": sample(19, "blocks 19", "blocks 2, filters 16", published_further.alphago_zero, 2, 16),
+    "alphazero_chess": sample(8, "blocks 19", "blocks 2, filters 16", published_further.alphazero_chess, 2, 16),
+    "unet": sample(204, "filters 64", "filters 4", published_further.unet, 4),
+    "fcn32s": sample(40, "stride 32", "stride 32, filters 4, units 16", published_further.fcn, 32, 4, 16),
+    "fcn16s": sample(40, "stride 16", "stride 16, filters 4, units 16", published_further.fcn, 16, 4, 16),
+    "fcn8s": sample(40, "stride 8", "stride 8, filters 4, units 16", published_further.fcn, 8, 4, 16),
 }
 """Of each family, and of each kind of block, a network whose outputs are compared."""
 
@@ -226,14 +228,14 @@ def test_networks_mean_what_pytorch_computes(name: str) -> None:
     program = check_text(text(name), folder=FOLDER).require()
     (image,) = program.inputs
     images, model = peer(name, program.operations[image].shape[-1].constant)
-    found = evaluate(Graph.from_program(program), {image: images}, published.program_weights(model))
+    found = evaluate(Graph.from_program(program), {image: images}, published_further.program_weights(model))
     for output, expected in zip(program.outputs, outputs(model, images), strict=True):
         compare(found[output], expected, 1e-6)
 
 
 AUXILIARY = {
-    "googlenet": ((14, 14, 512), published.googlenet_auxiliary, 13_378_280),
-    "inception_v3": ((17, 17, 768), published.inception_v3_auxiliary, 27_161_264),
+    "googlenet": ((14, 14, 512), published_inception.googlenet_auxiliary, 13_378_280),
+    "inception_v3": ((17, 17, 768), published_inception.inception_v3_auxiliary, 27_161_264),
 }
 """The layer that an auxiliary classifier takes, the classifier, and all parameters in training."""
 
@@ -247,7 +249,7 @@ def test_training_adds_auxiliary_classifiers(name: str) -> None:
     images, model = subject.images(2), subject.peer()
     head = f'import "{name}.maj"\nGiven L[{shape[0]}, {shape[1]}, {shape[2]}]\nside = AuxiliaryClassifier(L)\n'
     program = check_text(head, folder=FOLDER).require()
-    found = evaluate(Graph.from_program(program), {"L": images}, published.program_weights(model))["side"]
+    found = evaluate(Graph.from_program(program), {"L": images}, published_further.program_weights(model))["side"]
     compare(found, outputs(model, images)[0], 1e-6)
 
 
@@ -255,10 +257,10 @@ def test_training_adds_auxiliary_classifiers(name: str) -> None:
 def test_language_models_mean_what_pytorch_computes(name: str, cell: Any) -> None:
     program = (FOLDER / f"language_{name}.maj").read_text(encoding="utf-8")
     small = program.replace("words 128, units 256", "words 7, units 6")
-    model = published.language_model(0, cell, 7, 6).double()
+    model = published_further.language_model(0, cell, 7, 6).double()
     words = numpy.random.default_rng(0).integers(0, 7, (2, 5))
     graph = Graph.from_program(check_text(small, folder=FOLDER).require())
-    found = evaluate(graph, {"text": words}, published.program_weights(model))["scores"]
+    found = evaluate(graph, {"text": words}, published_further.program_weights(model))["scores"]
     compare(found, model(torch.from_numpy(words)).detach().numpy(), 1e-6)
 
 
@@ -267,5 +269,5 @@ def test_language_models_mean_what_pytorch_computes(name: str, cell: Any) -> Non
 def test_compiled_networks_give_the_outputs_of_pytorch(name: str) -> None:
     images, model = peer(name)
     program = text(name).replace('import "', f'import "{FOLDER.as_posix()}/')
-    module = majuscule.compile(program, weights=published.program_weights(model))
+    module = majuscule.compile(program, weights=published_further.program_weights(model))
     compare(module(images), outputs(model, images)[0], 1e-4)
