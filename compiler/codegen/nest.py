@@ -25,7 +25,7 @@ from ...dsl.equations import Apply, Expression, reads, walk
 from ...dsl.integers import Integer, Symbol
 from .combiners import Accumulator
 from .expressions import Lowering, Point, depends
-from .fetching import Part, fetch, next_part
+from .fetching import LINE, Part, fetch, next_part
 from .kernel import Kernel, step
 from .schedule import Piece, Schedule, cut
 from .statements import PARALLEL, SERIAL, Block, all_of, integer, lanes_of, number, opaque, widen
@@ -33,6 +33,7 @@ from .storage import load, store
 
 _LONG = 64  # steps of a reduction in which more than a few lines of memory arrive
 _STREAM = 1 << 17  # elements that lie next to each other; the hardware has noticed long before their end
+_BYTES = 4  # of an element
 _ROUNDS = 64  # uses of a part of an operand besides which waiting for it counts for nothing
 
 
@@ -271,22 +272,36 @@ class Nest:
         """What to ask for while a tile is computed: its share of the part that follows the part in use."""
         order = self.schedule.order
         trips = {name: self._trips(self._pieces(name)) for name in order}
-        part = next_part(self.kernel, order, self.schedule.tiles, trips)
+        lanes = {self.schedule.vector: self.schedule.lanes}
+        extents = {name: self.schedule.tiles.get(name, 1) * lanes.get(name, 1) for name in order}
+        part = next_part(self.kernel, order, extents, trips)
         if part is None:
             return None
         inner = [name for name in order[order.index(part.index) + 1 :] if trips[name].constant != 1]
         rounds = math.prod(self.rounds[name][1] for name in inner)
         steps = math.prod(axis.size.constant or 0 for axis in self.kernel.reduction)
         streams = rounds == 1 and part.span > _STREAM
-        if steps < _LONG or not 0 < rounds <= _ROUNDS or streams or self.schedule.parts or self.schedule.part:
+        if not 0 < rounds <= _ROUNDS or steps == 0 or streams or self.schedule.parts or self.schedule.part:
+            return None
+        each = -(-part.span // (rounds * steps))
+        if part.panels and steps < _LONG:
+            return None
+        # What is no panel is worth asking for if it is used several times and lines arrive in every turn of a loop.
+        again = rounds > 1 and rounds * steps >= _LONG and trips[part.index].constant is not None
+        if not part.panels and not (again and each * self._steps_of_a_turn() * _BYTES >= LINE):
             return None
         turn: Expr = integer(0)
         for name in inner:
             turn = turn * self.rounds[name][1] + self.rounds[name][0]
-        each = -(-part.span // (rounds * steps))
         if inner:
             turn = tirx.Min(turn, integer(rounds - 1))
         return _Ahead(part, block.bind("ahead", self.lowering.size(part.start) + turn * (steps * each)), each)
+
+    def _steps_of_a_turn(self) -> int:
+        """Steps of the reduction in one turn of its innermost loop."""
+        order = self.schedule.reduction_order
+        names = order[len(order) - self.schedule.written_out :]
+        return math.prod(self.kernel.size(name).constant or 1 for name in names)
 
     def _fetch(self, block: Block) -> None:
         """Ask for what one turn of the innermost loop of the reduction is to ask for."""

@@ -464,7 +464,7 @@ def _order(kernel: Kernel, best: _Candidate, target: Target) -> tuple[str, ...]:
 
     panels = [n for n in by_output if n not in dict(best.tiles) and used_by(n) == used_by(best.vector)]
     panels = panels if len(used_by(best.vector)) < len(reads) and best.vector in outputs else []
-    counted = outputs.difference(panels)
+    counted = {name for name in outputs.difference(panels) if _turns(kernel, best, name) > 1}
     tiled = [name for name, _ in best.tiles if name in outputs]
 
     def company(name: str) -> int:
@@ -479,6 +479,12 @@ def _order(kernel: Kernel, best: _Candidate, target: Target) -> tuple[str, ...]:
         panels = []
     middle = [name for name in by_output if name not in (*panels, *first, *innermost)]
     return (*panels, *first, *middle, *innermost)
+
+
+def _turns(kernel: Kernel, best: _Candidate, name: str) -> int:
+    """About how many register tiles there are along an index."""
+    extent = dict(best.tiles).get(name, 1) * (best.lanes if name == best.vector else 1)
+    return -(-analysis.estimate(kernel.size(name)) // extent)
 
 
 def _fills_cache(kernel: Kernel, name: str, target: Target) -> bool:

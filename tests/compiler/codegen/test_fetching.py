@@ -1,4 +1,4 @@
-"""Weights are asked for before they are needed, where they are read in parts; nothing else is."""
+"""What is read part by part, each several times, is asked for before it is needed; nothing else is."""
 
 from __future__ import annotations
 
@@ -55,4 +55,19 @@ def test_weights_of_few_positions_are_fetched_ahead(text: str) -> None:
 )
 def test_what_stays_in_a_cache_is_not_fetched(text: str) -> None:
     (found,) = fetched(text)
+    assert not found
+
+
+def test_filters_of_places_are_fetched_ahead_while_several_groups_use_them() -> None:
+    """Involution: all groups of channels read the same lines of memory."""
+    (found,) = fetched("""Given L[30, 34, 64], K[24, 28, 7, 7, 4]
+S[b,x,y,(g,i)] = K[b,x,y,ΔX,ΔY,g] * L[b,x+ΔX,y+ΔY,(g,i)]
+""")
+    assert found == {"K"}
+
+
+def test_what_one_group_uses_is_left_to_the_hardware() -> None:
+    (found,) = fetched("""Given L[30, 34, 16], K[24, 28, 7, 7]
+S[b,x,y,i] = K[b,x,y,ΔX,ΔY] * L[b,x+ΔX,y+ΔY,i]
+""")
     assert not found
