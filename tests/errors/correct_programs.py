@@ -112,8 +112,8 @@ H[b,x,y,J0+J1] = L[b,x,y,J0] ; A[b, x // 2, ⌊y Y/Y⌋, J1]
 
 
 def all_programs() -> dict[str, str]:
-    """`PROGRAMS` and the examples of the repository."""
+    """`PROGRAMS` and those examples of the repository that stand by themselves."""
     found = dict(PROGRAMS)
-    for path in sorted((_ROOT / "examples").rglob("*.maj")):
+    for path in sorted((_ROOT / "examples").glob("*.maj")):
         found[str(path.relative_to(_ROOT))] = path.read_text(encoding="utf-8")
     return found
