@@ -12,9 +12,10 @@ import json
 import math
 import mmap
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy
 
@@ -140,6 +141,14 @@ def safetensors_parts(tensors: Mapping[str, Array], metadata: Mapping[str, str] 
     return [memoryview(start), *(arrays[name].reshape(-1).view(numpy.uint8).data for name in order)]
 
 
+def write_npz(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
+    """Write arrays as `numpy.savez` does, which cannot take one that is called `file`."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                numpy.lib.format.write_array(member, numpy.asanyarray(array), allow_pickle=False)
+
+
 def write_tensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None
 ) -> None:
@@ -157,7 +166,7 @@ def write_tensors(
     try:
         with whole_file(path) as file:
             if ending == ".npz":
-                numpy.savez(file, **tensors)  # type: ignore[arg-type]
+                write_npz(file, tensors)
             else:
                 for part in safetensors_parts(tensors, metadata):
                     file.write(part)

@@ -25,7 +25,7 @@ from .nest import Nest
 from .schedule import Schedule
 from .statements import PARALLEL, Block, cast, integer
 from .storage import load, store
-from .tiles import all_hold, conditions_of, known_size, ramp, separable, vectors
+from .tiles import all_hold, at_tile, conditions_of, known_size, ramp, separable, vectors
 from .toom_cook import Matrix, transforms
 
 _TERMS = Symbol("tiles of a chunk", 1)
@@ -91,20 +91,14 @@ class CorrelationNest:
 
     def _grid(self) -> list[tuple[Axis, Integer]]:
         """The axes of tiles, outermost first, with how many there are along each."""
-        samples = [(self.kernel.reduction[position],) * 2 for position in self.spec.samples]
+        samples = [self.kernel.reduction[position] for position in self.spec.samples]
         along = [(axis, (axis.size + (r - 1)) // r) for axis, r in zip(self.places, self.spec.tiles, strict=True)]
-        return [*((axis, same.size) for axis, same in samples), *along]
+        return [*((axis, axis.size) for axis in samples), *along]
 
     def _at_tile(self, block: Block, tile: Expr) -> None:
         """Set the indices to the first place of a tile."""
         tiles = dict(zip((axis.name for axis in self.places), self.spec.tiles, strict=True))
-        for depth, (axis, count) in reversed(list(enumerate(self._grid()))):
-            place = tile
-            if depth:
-                extent = self.lowering.size(count)
-                place = block.bind("place", tirx.Mod(tile, extent))
-                tile = block.bind("tile", tirx.Div(tile, extent))
-            self.lowering.indices[axis.name] = block.bind(axis.name, place * tiles.get(axis.name, 1))
+        at_tile(block, self.lowering, self._grid(), tiles, tile)
         for axis in self.offsets:
             self.lowering.indices[axis.name] = integer(0)
 

@@ -123,6 +123,31 @@ class Guarded:
 Action = Launch | Draw | Loop | Several | Guarded
 
 
+def renamed(action: Action, names: Mapping[str, str]) -> Action:
+    """The action on other buffers; those without another name stay."""
+
+    def other(name: str) -> str:
+        return names.get(name, name)
+
+    def launch(action: Launch) -> Launch:
+        scratch = None if action.scratch is None else other(action.scratch)
+        return replace(
+            action, operands=tuple(map(other, action.operands)), result=other(action.result), scratch=scratch
+        )
+
+    if isinstance(action, Launch):
+        return launch(action)
+    if isinstance(action, Draw):
+        return replace(action, result=other(action.result))
+    if isinstance(action, Several):
+        return replace(action, actions=tuple(map(launch, action.actions)))
+    if isinstance(action, Guarded):
+        inner = renamed(action.action, names)
+        assert not isinstance(inner, Guarded)
+        return replace(action, action=inner, condition=other(action.condition))
+    return replace(action, actions=tuple(renamed(inner, names) for inner in action.actions))
+
+
 @dataclass(frozen=True)
 class Storing:
     """A buffer of a parameter or of state takes what another buffer holds at the end, where a condition holds."""

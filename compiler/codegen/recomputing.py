@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import numpy
 
 from ..graph import Note
-from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several, touched, written
+from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several, renamed, touched, written
 from .storage import BYTES
 
 Gap = tuple[str, int]
@@ -109,7 +109,7 @@ class Recomputation:
             if again:
                 text = "is computed again, to keep to the limit of memory"
                 notes.append(Note("recomputing", action.origin, text))
-            run.append(_renamed(action, names))
+            run.append(renamed(action, names))
         return replace(self.plan, run=run, buffers=buffers, places=places, notes=(*self.plan.notes, *notes))
 
     # -- what can be made again ------------------------------------------------------------------
@@ -261,24 +261,3 @@ def _work(plan: Plan, action: Action, sizes: Mapping[str, int]) -> int:
     if isinstance(action, Several):
         return sum(_work(plan, inner, sizes) for inner in action.actions)
     return 0  # it is never made again
-
-
-def _renamed(action: Action, names: Mapping[str, str]) -> Action:
-    """The action on other buffers."""
-    if isinstance(action, Launch):
-        return _launch(action, names)
-    if isinstance(action, Draw):
-        return replace(action, result=names[action.result])
-    if isinstance(action, Several):
-        return replace(action, actions=tuple(_launch(inner, names) for inner in action.actions))
-    if isinstance(action, Guarded):
-        inner = _renamed(action.action, names)
-        assert not isinstance(inner, Guarded)
-        return replace(action, action=inner, condition=names[action.condition])
-    return replace(action, actions=tuple(_renamed(inner, names) for inner in action.actions))
-
-
-def _launch(action: Launch, names: Mapping[str, str]) -> Launch:
-    operands: Sequence[str] = tuple(names[name] for name in action.operands)
-    scratch = None if action.scratch is None else names[action.scratch]
-    return replace(action, operands=tuple(operands), result=names[action.result], scratch=scratch)

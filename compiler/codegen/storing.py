@@ -19,7 +19,7 @@ from .cache import fingerprint
 from .in_place import overwritten
 from .kernel import Kernel, Stored, canonical, make_kernel
 from .objects import KernelSource
-from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several, Storing, touched, written
+from .plan import Action, Guarded, Launch, Plan, Storing, renamed, touched, written
 from .schedule import Road
 from .target import Target
 
@@ -60,8 +60,8 @@ class _Planner:
                 moved[store.source] = store.target
             else:
                 copies.append((self._copy(source, store.target), store.condition))
-        run = [_guarded(_renamed(action, moved), conditions[id(action)]) for action in order]
-        run += [_guarded(_renamed(copy, moved), condition) for copy, condition in copies]
+        run = [_guarded(renamed(action, moved), conditions[id(action)]) for action in order]
+        run += [_guarded(renamed(copy, moved), condition) for copy, condition in copies]
         for name in moved:
             del self.plan_.places[name]
         return replace(self.plan_, run=run, stores=[])
@@ -149,21 +149,3 @@ def _needed(actions: list[Action], wanted: Iterable[str]) -> set[int]:
 
 def _guarded(action: Action, condition: str | None) -> Action:
     return action if condition is None or isinstance(action, Guarded) else Guarded(action, condition)
-
-
-def _renamed(action: Action, names: Mapping[str, str]) -> Action:
-    """The action on other buffers."""
-    if isinstance(action, Launch):
-        operands = tuple(names.get(name, name) for name in action.operands)
-        return replace(action, operands=operands, result=names.get(action.result, action.result))
-    if isinstance(action, Draw):
-        return replace(action, result=names.get(action.result, action.result))
-    if isinstance(action, Several):
-        return replace(action, actions=tuple(_launch(_renamed(inner, names)) for inner in action.actions))
-    assert isinstance(action, Loop), "nothing is guarded yet"
-    return replace(action, actions=tuple(_renamed(inner, names) for inner in action.actions))
-
-
-def _launch(action: Action) -> Launch:
-    assert isinstance(action, Launch)
-    return action

@@ -10,7 +10,7 @@ from tvm import tirx
 from tvm.ir import Expr
 
 from ...dsl.equations import Apply, Axis, Expression, Literal, Number, reads, walk
-from ...dsl.integers import Element, FloorDiv
+from ...dsl.integers import Element, FloorDiv, Integer
 from .expressions import Lowering, Point, depends
 from .schedule import cut
 from .statements import Block, add, all_of, integer, multiply, number, subtract
@@ -28,6 +28,28 @@ def vectors(block: Block, lowering: Lowering, axis: Axis, most: int, write: Call
             place = trip * piece.step + lowering.size(piece.start)
             lowering.indices[axis.name] = body.bind(axis.name, place)
             write(body, piece.lanes)
+
+
+def at_tile(
+    block: Block,
+    lowering: Lowering,
+    grid: Sequence[tuple[Axis, Integer]],
+    lengths: Mapping[str, int],
+    tile: Expr,
+) -> None:
+    """Set the indices of a grid, axes and how many tiles there are along each, to where a tile begins.
+
+    Tiles are numbered with the last axis fastest; `lengths` are those of a tile, 1 along other axes.
+    """
+    for depth, (axis, count) in reversed(list(enumerate(grid))):
+        place = tile
+        if depth:
+            extent = lowering.size(count)
+            place = block.bind("place", tirx.Mod(tile, extent))
+            tile = block.bind("tile", tirx.Div(tile, extent))
+        if axis.name in lengths:
+            place = block.bind(axis.name, place * lengths[axis.name])
+        lowering.indices[axis.name] = place
 
 
 def all_hold(block: Block, lowering: Lowering, conditions: Sequence[Expression], extents: Mapping[str, int]) -> Expr:

@@ -24,7 +24,7 @@ from .nest import Nest
 from .schedule import Schedule, cut
 from .statements import PARALLEL, SERIAL, Block, all_of, cast, integer
 from .storage import load, store
-from .tiles import Coordinates, all_hold, conditions_of, known_size, ramp, separable, vectors
+from .tiles import Coordinates, all_hold, at_tile, conditions_of, known_size, ramp, separable, vectors
 from .toom_cook import transforms
 from .winograd import WeightTransform, Winograd
 
@@ -88,15 +88,7 @@ class WinogradNest:
     def _at_tile(self, block: Block, tile: Expr) -> None:
         """Set the indices to the first element of a tile."""
         tiles = dict(zip((axis.name for axis in self.outputs), self.spec.tiles, strict=True))
-        for depth, (axis, count) in reversed(list(enumerate(self._grid()))):
-            place = tile
-            if depth:
-                extent = self.lowering.size(count)
-                place = block.bind("place", tirx.Mod(tile, extent))
-                tile = block.bind("tile", tirx.Div(tile, extent))
-            if axis.name in tiles:
-                place = block.bind(axis.name, place * tiles[axis.name])
-            self.lowering.indices[axis.name] = place
+        at_tile(block, self.lowering, self._grid(), tiles, tile)
         for axis in self.windows:
             self.lowering.indices[axis.name] = integer(0)
 

@@ -12,6 +12,7 @@ from ..runtime.data.normalisation import Normalisation
 from ..runtime.data.pictures import ENDINGS as PICTURES
 from ..runtime.data.pictures import read_picture
 from ..runtime.errors import DataError
+from ..runtime.tensor_files import write_npz
 from .failures import Failure, file_problem
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ def _write(file: str, outputs: dict[str, Array]) -> None:
     suffix = Path(file).suffix.lower()
     if suffix == ".npz":
         with open(file, "wb") as stream:
-            numpy.savez(stream, **outputs)  # type: ignore[arg-type]
+            write_npz(stream, outputs)
         return
     if len(outputs) > 1:
         hint = f"name one, as in -o {next(iter(outputs))}={file}, or write all to a .npz file"

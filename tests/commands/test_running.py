@@ -224,3 +224,14 @@ def test_names_of_classes_and_preparation_travel_with_a_module(compiled: Path, m
 def test_metadata_without_sense_are_refused(compiled: Path, metadata: dict[str, Any]) -> None:
     with majuscule.load(compiled) as module, pytest.raises(majuscule.ModuleError, match="cannot be kept"):
         module.set_metadata(metadata)
+
+
+def test_outputs_may_have_any_name_in_numpys_archives(maj: Maj, tmp_path: Path) -> None:
+    (tmp_path / "named.maj").write_text(
+        "Given x[2]\nfile[b,i] = x[b,i] + 1\nargs[b,i] = x[b,i] + 2\noutput file, args\n"
+    )
+    numpy.save(tmp_path / "x.npy", numpy.ones((1, 2), "float32"))
+    result = maj("run", "named.maj", "x.npy", "-o", "all.npz")
+    assert result.exit_code == 0, result.output
+    with numpy.load(tmp_path / "all.npz") as found:
+        assert {name: found[name].tolist() for name in found} == {"file": [[2, 2]], "args": [[3, 3]]}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy
 import pytest
 from harness import BATCH, Runner, apply, axes, between, compiled, index, literal, number, rand, read, run, shape
@@ -89,7 +92,7 @@ def test_argmax_with_a_guard_and_with_infinities() -> None:
 @pytest.mark.parametrize(
     ("dtype", "axis"), [("float32", 0), ("float32", 1), ("float64", 1), ("int32", 0), ("int64", 1), ("uint8", 1)]
 )
-def test_every_combiner_in_every_dtype(combiner: str, function, dtype: str, axis: int) -> None:  # type: ignore[no-untyped-def]
+def test_every_combiner_in_every_dtype(combiner: str, function: Callable[..., Any], dtype: str, axis: int) -> None:
     x = numpy.random.default_rng(2).integers(1, 4, (40, 35)).astype(dtype)
     domain, reduction = (axes(j=35), axes(i=40)) if axis == 0 else (axes(i=40), axes(j=35))
     if combiner == "prod":
@@ -130,7 +133,7 @@ def test_the_maximum_of_nan_is_nan() -> None:
 
 
 @pytest.mark.parametrize(("combiner", "function"), [("max", numpy.max), ("min", numpy.min)])
-def test_nan_wins_in_register_tiles_wherever_it_stands(combiner: str, function) -> None:  # type: ignore[no-untyped-def]
+def test_nan_wins_in_register_tiles_wherever_it_stands(combiner: str, function: Callable[..., Any]) -> None:
     a, w = rand(9, 20), rand(20, 40)
     a[0, 0] = a[1, 7] = a[2, 19] = w[5, 3] = w[19, 39] = numpy.nan
     a[3] = numpy.inf
