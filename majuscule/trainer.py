@@ -238,8 +238,8 @@ class Trainer:
             self._step = self._compiled(self._options, self._step.memory, limit)
         except LimitTooLow as error:
             raise OutOfMemory(
-                f"a step on this batch needs {_megabytes(others + error.least)} at least, with all recomputed that "
-                f"can be, and the limit is {_megabytes(self.memory)}; smaller batches need less, also in parts"
+                f"a step on this batch needs {_amount(others + error.least)} at least, with all recomputed that "
+                f"can be, and the limit is {_amount(self.memory)}; smaller batches need less, also in parts"
             ) from error
 
     def _draw(self, part: int) -> int:
@@ -405,5 +405,7 @@ def bytes_of(memory: int | str) -> int:
     return count
 
 
-def _megabytes(count: int) -> str:
-    return f"{math.ceil(count / 1e5) / 10:,.1f} MB"
+def _amount(count: int) -> str:
+    """Bytes as `bytes_of` reads them, rounded up."""
+    unit, name = (1e6, "MB") if count >= 1e6 else (1e3, "kB")
+    return f"{math.ceil(10 * count / unit) / 10:.1f} {name}"

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -294,6 +295,18 @@ def test_a_second_signal_ends_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_training_keeps_to_a_limit_of_memory_or_says_what_it_needs(maj: Maj, trained: Path, tmp_path: Path) -> None:
+    refused = maj(*TRAIN, "--epochs", "2", "--memory", "1kB", "--checkpoint", "small")
+    assert refused.exit_code == 2
+    found = re.search(r"needs ([\d.]+ kB) at least.* the limit is 1.0 kB", refused.output)
+    assert found is not None, refused.output
+    assert maj(*TRAIN, "--epochs", "2", "--memory", found[1], "--checkpoint", "enough").exit_code == 0
+    folders = (tmp_path / "enough", trained / "net.training")
+    one, other = (load_checkpoint(folder / "last.safetensors")[0] for folder in folders)
+    assert {name: array.tobytes() for name, array in one.items()} == {n: a.tobytes() for n, a in other.items()}
+    assert "amount of memory" in maj(*TRAIN, "--memory", "lots", "--checkpoint", "third").output
 
 
 class Terminal(io.StringIO):
