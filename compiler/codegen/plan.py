@@ -230,7 +230,7 @@ class _Planner:
         self.outputs = {root: graph.resolve(root) for root in outputs(graph)}
         self.kept = {graph.resolve(root) for root in graph.roots}
         self.absorbed = self._absorbed()
-        self.direct = {name for parts, _ in self.tiled.values() for name in _tensors(parts.data)}  # without a padding
+        self.direct = set().union(*map(self._factors, self.tiled))  # what is read without a padding
         self.filled: dict[str, Padding] = {}  # paddings into which their sources are written
 
     def plan(self) -> Plan:
@@ -363,11 +363,12 @@ class _Planner:
 
     def _pads(self, reader: str, padding: str) -> bool:
         """Whether an equation does the work of a padding by itself."""
-        if reader not in self.tiled:
-            return False
-        parts = self.tiled[reader][0]
-        beside = parts.weight if isinstance(parts, Roles) else parts.other
-        return padding not in (*_tensors(parts.data), *_tensors(beside))
+        return reader in self.tiled and padding not in self._factors(reader)
+
+    def _factors(self, root: str) -> set[str]:
+        """What Winograd's algorithm reads of the two factors of an equation."""
+        parts = self.tiled[root][0]
+        return _tensors(parts.data) | _tensors(parts.weight if isinstance(parts, Roles) else parts.other)
 
     def _tiled(
         self,

@@ -119,6 +119,27 @@ loss J = mean[...](N[...]^2)
         numpy.testing.assert_allclose(fast.tensors[name], exact.tensors[name], rtol=1e-4, atol=1e-5)
 
 
+def test_a_factor_that_is_padded_is_read_without_its_padding() -> None:
+    """What the padding reads is made as a tensor, though another equation reads the padding."""
+    text = """
+Given D[12, 12, 16], G[8, 8, 32]
+H[b,x,y,j] = sum[t in 0..2](G[b,x,y,j] * (t + 1))
+K = pad(H, x: 1, y: 1)
+S[p in 0..3, q in 0..3, i, j] = D[B,X+p,Y+q,i] * K[B,X,Y,j]
+M[j] = max[b,x,y](K[b,x,y,j])
+output S, M
+"""
+    generator = numpy.random.default_rng(0)
+    data, inner = (generator.normal(size=shape).astype("float32") for shape in ((3, 12, 12, 16), (3, 8, 8, 32)))
+    padded = numpy.pad(3 * inner.astype(float), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    module = majuscule.compile(text, road="winograd")
+    assert any("sums of F(" in road for road in roads(module))
+    found = module(data, inner)
+    exact = (expected(data[:, None], padded[:, None], (3, 3)) - 1) / 2
+    assert abs(found["S"] - exact).max() <= SMALL * abs(exact).max()
+    numpy.testing.assert_allclose(found["M"], padded.max((0, 1, 2)), rtol=1e-6)
+
+
 def test_what_is_no_such_sum_says_why() -> None:
     explained = majuscule.compile(program((4,), (9,), 16, 16, 1, False), road="winograd")
     assert not any("sums of" in road for road in roads(explained))
