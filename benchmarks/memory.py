@@ -249,8 +249,8 @@ def main() -> None:
     from machine import describe_machine
 
     options = read_options()
-    peers = () if options.training else ("onnxruntime", "openvino")  # which training does without
-    machine = describe_machine(("majuscule", "apache-tvm", *peers, "torch"))
+    compared = () if options.training else ("onnxruntime", "openvino")  # which training does without
+    machine = describe_machine(("majuscule", "apache-tvm", *compared, "torch"))
     print(machine)
     batch = "" if options.training else f", batch {options.batch}"
     print(f"{options.threads} threads, float32{batch}; megabytes at the peak | at the end of the calls")
