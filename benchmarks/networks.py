@@ -105,7 +105,13 @@ def _open_vino(path: Path, image: Array, classes: int, threads: int, hint: dict[
     request = model.create_infer_request()
     request.set_input_tensor(openvino.Tensor(image, shared_memory=True))
     request.set_output_tensor(openvino.Tensor(result, shared_memory=True))
-    return Side("OpenVINO", request.infer, lambda: result)
+
+    def call() -> tuple[Array, Array]:
+        """The request does not keep the arrays whose memory it shares; this does."""
+        request.infer()
+        return image, result
+
+    return Side("OpenVINO", call, lambda: result)
 
 
 def pytorch(name: str, model: Callable[[torch.Tensor], torch.Tensor], images: Array) -> Side:
