@@ -9,7 +9,7 @@ import pytest
 from majuscule.dsl.formatter import format_text
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = [*sorted((ROOT / "dsl" / "library").glob("*.maj")), *sorted((ROOT / "examples").glob("*.maj"))]
+FILES = [*sorted((ROOT / "dsl" / "library").glob("*.maj")), *sorted((ROOT / "examples").rglob("*.maj"))]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -27,6 +27,7 @@ peers = pytest.importorskip("peers")
 import published  # noqa: E402 (needs the two)
 import published_further  # noqa: E402
 import published_inception  # noqa: E402
+import published_small  # noqa: E402
 
 FOLDER = peers.EXAMPLES / "networks"
 Build = Callable[..., Any]
@@ -72,7 +73,33 @@ NETWORKS = {
     "mnasnet0_75": network(3_170_208, published.mnasnet, (24, 16, 24, 32, 64, 72, 144, 240)),
     "mnasnet1_0": network(4_383_312, published.mnasnet, (32, 16, 24, 40, 80, 96, 192, 320)),
     "mnasnet1_3": network(6_282_256, published.mnasnet, (40, 24, 32, 56, 104, 128, 248, 416)),
-    "googlenet": network(6_998_552, published_inception.googlenet),
+    "linear_classifier": network(30_730, published_small.linear_classifier, rows=32),
+    "mlp": network(266_610, published_small.mlp, rows=28),
+    "cifar_convnet": network(31_066, published_small.cifar_convnet, rows=32),
+    "zfnet": network(107_627_624, published_small.zfnet),
+    "classifier_32": network(61_706, published_small.lenet_of_convolutions, rows=32),
+    "classifier_everywhere": network(61_706, published_small.lenet_of_convolutions, True),
+    "resnet32_cifar": network(464_154, published_small.small_resnet, 5, rows=32),
+    "plain32_cifar": network(464_154, published_small.small_resnet, 5, published.plain, rows=32),
+    "preactivation_resnet32_cifar": network(466_714, published_small.small_preactivation_resnet, 5, rows=32),
+    "resnet44_cifar": network(658_586, published_small.small_resnet, 7, rows=32),
+    "plain44_cifar": network(658_586, published_small.small_resnet, 7, published.plain, rows=32),
+    "preactivation_resnet44_cifar": network(661_146, published_small.small_preactivation_resnet, 7, rows=32),
+    "resnet56_cifar": network(853_018, published_small.small_resnet, 9, rows=32),
+    "plain56_cifar": network(853_018, published_small.small_resnet, 9, published.plain, rows=32),
+    "preactivation_resnet56_cifar": network(855_578, published_small.small_preactivation_resnet, 9, rows=32),
+    "resnet110_cifar": network(1_727_962, published_small.small_resnet, 18, rows=32),
+    "plain110_cifar": network(1_727_962, published_small.small_resnet, 18, published.plain, rows=32),
+    "preactivation_resnet110_cifar": network(1_730_522, published_small.small_preactivation_resnet, 18, rows=32),
+    "plain20_cifar": network(269_722, published_small.small_resnet, 3, published.plain, rows=32),
+    "preactivation_resnet20_cifar": network(272_282, published_small.small_preactivation_resnet, 3, rows=32),
+    "mobilenet_v2_0_35": network(1_677_128, published_small.mobilenet_v2, 0.35),
+    "mobilenet_v2_0_5": network(1_968_680, published_small.mobilenet_v2, 0.5),
+    "mobilenet_v2_0_75": network(2_636_424, published_small.mobilenet_v2, 0.75),
+    "mobilenet_v2_1_4": network(6_108_776, published_small.mobilenet_v2, 1.4),
+    "segnet_camvid": network(29_441_996, published_small.segnet),
+    "hypercolumns": network(134_365_397, published_small.hypercolumns),
+    "googlenet_paper": network(6_998_552, published_inception.googlenet),
     "inception_v3": network(23_834_568, published_inception.inception_v3, rows=299),
     "vit_ti_16": network(5_717_416, published_further.vision_transformer, 16, 192, 12, 3),
     "vit_s_16": network(22_050_664, published_further.vision_transformer, 16, 384, 12, 6),
@@ -100,6 +127,9 @@ SLOW = {
     "shufflenet_v2_x1_5",
     "mnasnet0_75",
     "mnasnet1_3",
+    "mobilenet_v2_0_35",
+    "mobilenet_v2_0_75",
+    *(f"{kind}{depth}_cifar" for kind in ("plain", "resnet", "preactivation_resnet") for depth in (44, 56, 110)),
 }
 """Networks with more of what others of their family have, whose numbers every run of the tests need not count."""
 
@@ -132,7 +162,19 @@ SAMPLES = {
     "densenet169": sample(32, "[6, 12, 32, 32]", "[2, 1, 3, 1]", published.densenet, (2, 1, 3, 1)),
     "shufflenet_v2_x0_5": sample(64, "", "", published.shufflenet_v2, (48, 96, 192)),
     "mnasnet0_5": sample(64, "", "", published.mnasnet, (16, 8, 16, 24, 40, 48, 96, 160)),
-    "googlenet": sample(32, "", "", published_inception.googlenet),
+    "linear_classifier": sample(32, "", "", published_small.linear_classifier),
+    "mlp": sample(28, "", "", published_small.mlp),
+    "cifar_convnet": sample(32, "", "", published_small.cifar_convnet),
+    "zfnet": sample(96, "", "", published_small.zfnet),
+    "classifier_32": sample(32, "", "", published_small.lenet_of_convolutions),
+    "classifier_everywhere": sample(40, "", "", published_small.lenet_of_convolutions, True),
+    "plain32_cifar": sample(32, "blocks 5", "blocks 2", published_small.small_resnet, 2, published.plain),
+    "resnet32_cifar": sample(32, "blocks 5", "blocks 2", published_small.small_resnet, 2),
+    "preactivation_resnet32_cifar": sample(32, "blocks 5", "blocks 2", published_small.small_preactivation_resnet, 2),
+    "mobilenet_v2_0_35": sample(64, "", "", published_small.mobilenet_v2, 0.35),
+    "segnet_camvid": sample(32, "(image)", "(image, filters 4)", published_small.segnet, 4),
+    "hypercolumns": sample(64, "filters 64", "filters 4, units 16", published_small.hypercolumns, 4, 16),
+    "googlenet_paper": sample(32, "", "", published_inception.googlenet),
     "inception_v3": sample(75, "", "", published_inception.inception_v3),
     "vit_b_16": sample(
         32,
@@ -234,7 +276,7 @@ def test_networks_mean_what_pytorch_computes(name: str) -> None:
 
 
 AUXILIARY = {
-    "googlenet": ((14, 14, 512), published_inception.googlenet_auxiliary, 13_378_280),
+    "googlenet_paper": ((14, 14, 512), published_inception.googlenet_auxiliary, 13_378_280),
     "inception_v3": ((17, 17, 768), published_inception.inception_v3_auxiliary, 27_161_264),
 }
 """The layer that an auxiliary classifier takes, the classifier, and all parameters in training."""
