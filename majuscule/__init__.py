@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import check, compile, compile_program, export_weights, gradient, import_weights, load
+    from .api import check, compile, compile_program, export_c, export_weights, gradient, import_weights, load
     from .dsl.diagnostics import SourceErrors
     from .runtime.errors import ModuleError
     from .runtime.module import Module, Outputs
@@ -37,6 +37,7 @@ __all__ = [
     "check",
     "compile",
     "compile_program",
+    "export_c",
     "export_weights",
     "gradient",
     "import_weights",
@@ -54,6 +55,7 @@ _HOMES = {
     "check": ".api",
     "compile": ".api",
     "compile_program": ".api",
+    "export_c": ".api",
     "export_weights": ".api",
     "gradient": ".api",
     "import_weights": ".api",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .runtime.module import Module
 
 if TYPE_CHECKING:
+    from .compiler.codegen.compiled import CompiledProgram
     from .compiler.gradients import Gradients
     from .compiler.road_names import Forced
     from .dsl import CheckResult
@@ -129,6 +130,19 @@ def compile_artifact(
     cache: bool = True,
 ) -> Artifact:
     """What a module's file holds, for any target, also one that this machine cannot run; as `compile_program`."""
+    return _compiled(program, target, weights, seed, sources, exact, road, cache)[1]
+
+
+def _compiled(
+    program: Program,
+    target: str,
+    weights: WeightsSource | None,
+    seed: int,
+    sources: Mapping[str, str] | None,
+    exact: bool,
+    road: Forced | None,
+    cache: bool,
+) -> tuple[CompiledProgram, Artifact]:
     from .compiler.codegen.asked import asked_for
     from .compiler.codegen.compiled import compile_graph
     from .compiler.codegen.target import Target
@@ -150,7 +164,33 @@ def compile_artifact(
         values = initial_values(program, seed, [info.name for info in wanted])
     else:
         values = read_weights(weights, wanted)
-    return Artifact(manifest, compiled.library, values, compiled.constants, dict(sources or {}))
+    return compiled, Artifact(manifest, compiled.library, values, compiled.constants, dict(sources or {}))
+
+
+def export_c(
+    program: str | os.PathLike[str] | Program,
+    folder: str | os.PathLike[str],
+    *,
+    target: str = "cpu",
+    weights: WeightsSource | None = None,
+    seed: int = 0,
+    exact: bool = False,
+    road: Forced | None = None,
+    cache: bool = True,
+    embed: bool = False,
+) -> list[Path]:
+    """Write a program as a shared library with a C interface, which needs neither Python nor TVM; gives the files.
+
+    `program` is a path, the text of a program, or a checked one; `target`, `weights`, `seed`, `exact`, `road` and
+    `cache` are as for `compile`.  The folder is made if there is none.  It gets the library, its header, the weights
+    as safetensors (with `embed`, the library has them instead), an example and a Makefile that builds it.
+
+    Raises what `compile` does, `ExportError` for a program that trains, and OSError.
+    """
+    from .c_export.writing import write_library
+
+    checked = _checked_program(program, "inferring")
+    return write_library(Path(folder), *_compiled(checked, target, weights, seed, None, exact, road, cache), embed)
 
 
 def gradient(

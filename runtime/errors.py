@@ -175,3 +175,12 @@ class NotFiniteError(ModuleError, ArithmeticError):
     """A loss or a gradient is infinite or not a number, so the step was not taken."""
 
     code = "R503"
+
+
+# -- exchange ------------------------------------------------------------------------------
+
+
+class ExportError(ModuleError):
+    """A program cannot be written in the format that was asked for."""
+
+    code = "R601"

@@ -60,6 +60,16 @@ def cpu_features() -> frozenset[str] | None:
     return None
 
 
+def names_of_feature(feature: str) -> list[str]:
+    """What Linux may call an extension that LLVM calls so, without punctuation."""
+    plain = _plain(feature)
+    return [
+        plain,
+        *(name for name, known in _LLVM_NAMES.items() if known == plain),
+        *(["apx"] if plain in _APX else []),
+    ]
+
+
 def _plain(feature: str) -> str:
     return feature.lower().lstrip("+").translate({ord(c): None for c in "_.-"})
 

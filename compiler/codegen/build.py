@@ -45,11 +45,15 @@ def build(
 ) -> tuple[bytes, dict[str, Any], tuple[Note, ...]]:
     """The library, the manifest and what is to be told of each kernel; raises `LimitTooLow`."""
     plan, kernels, layout = _within(limit, _plan(graph, target, asked, tuned), target)
-    objects = compile_sources(kernels.sources, target, cache)
-    kernels.link({name: found.checks for name, found in objects.items()})
-    main = object_code(_main_module(graph, plan, kernels, layout), target)
-    library = link([*(found.code for found in objects.values()), main], target)
+    library = link(_objects(graph, plan, kernels, layout, target, cache), target)
     return library, _manifest(graph, plan, kernels, target, layout), (*plan.notes, *kernels.notes)
+
+
+def object_files(
+    graph: Graph, target: Target, asked: Asked, tuned: Tuned, cache: Cache | None, limit: Limit | None = None
+) -> list[bytes]:
+    """What the library is linked of; raises `LimitTooLow`."""
+    return _objects(graph, *_within(limit, _plan(graph, target, asked, tuned), target), target, cache)
 
 
 def lowered(graph: Graph, target: Target, asked: Asked, tuned: Tuned, limit: Limit | None = None) -> tuple[Any, ...]:
@@ -99,6 +103,16 @@ def _within(limit: Limit | None, plan: Plan, target: Target) -> tuple[Plan, _Ker
     if _arena(found[2], limit) <= limit.arena:
         return found
     raise LimitTooLow(_arena(found[2], limit))
+
+
+def _objects(
+    graph: Graph, plan: Plan, kernels: _Kernels, layout: _Layout, target: Target, cache: Cache | None
+) -> list[bytes]:
+    """The object files of all kernels and, last, of the main function."""
+    objects = compile_sources(kernels.sources, target, cache)
+    kernels.link({name: found.checks for name, found in objects.items()})
+    main = object_code(_main_module(graph, plan, kernels, layout), target)
+    return [*(found.code for found in objects.values()), main]
 
 
 def _arena(layout: _Layout, limit: Limit) -> int:

@@ -19,9 +19,9 @@ from ...dsl.equations import Constant
 from ..graph import Graph, Note
 from . import machine
 from .asked import ANYTHING, Asked
-from .cache import fingerprint, toolchain, user_cache
+from .cache import Cache, fingerprint, toolchain, user_cache
 from .limits import Limit
-from .linking import linker
+from .linking import link, linker
 from .target import Target
 from .tuning import tuned_choices
 
@@ -43,6 +43,7 @@ class CompiledProgram:
     _asked: Asked = field(repr=False)
     _tuned: Mapping[str, tuple[str, str]] = field(repr=False)
     _limit: Limit | None = field(repr=False, default=None)
+    _cache: Cache | None = field(repr=False, default=None)
 
     @cached_property
     def tensor_ir(self) -> str:
@@ -55,6 +56,14 @@ class CompiledProgram:
         from .machine_code import machine_code
 
         return "\n".join(machine_code(module, self._target).inspect_source("asm") for module in self._modules)
+
+    def linked_with(self, files: Mapping[str, bytes], options: Sequence[str]) -> bytes:
+        """A library with other files in it; see `link`.  Object files are compiled again or in the cache."""
+        from . import tvm_loading  # noqa: F401 (comes first)
+        from .build import object_files
+
+        objects = object_files(self._graph, self._target, self._asked, self._tuned, self._cache, self._limit)
+        return link(objects, self._target, files, options)
 
     @cached_property
     def _modules(self) -> tuple[Any, ...]:
@@ -94,7 +103,8 @@ def compile_graph(
             store.trim()
     library, manifest, notes = known
     names = [entry["name"] for entry in manifest["constants"]]
-    return CompiledProgram(library, manifest, _constants(graph, names), notes, graph, target, asked, tuned, limit)
+    constants = _constants(graph, names)
+    return CompiledProgram(library, manifest, constants, notes, graph, target, asked, tuned, limit, store)
 
 
 def planned_manifest(graph: Graph, *, target: Target | None = None, asked: Asked = ANYTHING) -> dict[str, Any]:

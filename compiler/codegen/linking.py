@@ -7,8 +7,9 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from .errors import CompilationFailed
 from .target import Target
@@ -30,17 +31,25 @@ def linker(target: Target) -> list[str]:
     )
 
 
-def link(objects: Sequence[bytes], target: Target) -> bytes:
-    """The library made of object files, in their order."""
+def link(
+    objects: Sequence[bytes],
+    target: Target,
+    files: Mapping[str, bytes] = MappingProxyType({}),
+    options: Sequence[str] = (),
+) -> bytes:
+    """The library made of object files, in their order.
+
+    `files` are others by name, which `options` of the C compiler may refer to by these names.
+    """
     command = linker(target)
     with tempfile.TemporaryDirectory(prefix="majuscule-") as folder:
-        paths = [Path(folder, f"{position}.o") for position in range(len(objects))]
-        for path, content in zip(paths, objects, strict=True):
-            path.write_bytes(content)
-        result = Path(folder, "module.so")
+        contents = {f"{position}.o": content for position, content in enumerate(objects)}
+        for name, content in (contents | dict(files)).items():
+            Path(folder, name).write_bytes(content)
         # Symbolic: two loaded libraries may both have a kernel of the same name.
-        options = ["-shared", "-fPIC", "-Wl,-Bsymbolic", "-o", str(result), *map(str, paths), "-lm"]
-        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        shared = ["-shared", "-fPIC", "-Wl,-Bsymbolic", "-o", "module.so"]
+        arguments = [*command, *shared, *options, *contents, "-lm"]
+        done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             raise CompilationFailed(f"linking failed ({' '.join(command)}): {done.stderr.strip()}")
-        return result.read_bytes()
+        return Path(folder, "module.so").read_bytes()

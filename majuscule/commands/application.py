@@ -23,6 +23,7 @@ from . import (
     dumping,
     evaluating,
     exchanging,
+    exporting,
     formatting,
     inspecting,
     pictures,
@@ -95,6 +96,7 @@ app.command("train")(training.train)
 app.command("eval")(evaluating.evaluate)
 app.command("import-weights")(exchanging.import_weights)
 app.command("export-weights")(exchanging.export_weights)
+app.command("export")(exporting.export)
 app.command("verify")(verifying.verify)
 app.command("bench")(benching.bench)
 app.command("profile")(profiling.profile)
