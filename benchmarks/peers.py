@@ -1,171 +1,27 @@
 """The networks of `examples/` in PyTorch: what compiled modules are compared with.
 
 A module's path in PyTorch is the name in the program: `Φ1` holds the weights of the program's
-`Φ1`, and what `block1_1.norm2` gives here is what it gives there.  That makes one rule of the
+`Φ1`, and what `scores.stage1.block_1` gives here is what it gives there.  That makes one rule of the
 mapping of weights (`program_weights`), and lets every named layer be compared
-(`layer_outputs`).
+(`layer_outputs`).  Most are of families, see `peer_families.py`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy
+import peer_families as families
 import torch
+from peer_families import ImageLinear, Mixed, conv_norm, named
 from torch import nn
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 Array = numpy.ndarray[Any, Any]
-
-
-class ImageLinear(nn.Linear):
-    """A linear layer over a whole image [batch, channels, rows, columns]."""
-
-    def __init__(self, channels: int, rows: int, columns: int, units: int) -> None:
-        super().__init__(channels * rows * columns, units)
-        self.image = channels, rows, columns
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.flatten(1))
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and the shortcut around them (He et al. 2016, figure 2)."""
-
-    def __init__(self, inputs: int, filters: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, filters, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(filters)
-        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(filters)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != filters:
-            self.shortcut.add_module("conv", nn.Conv2d(inputs, filters, 1, stride, bias=False))
-            self.shortcut.add_module("norm", nn.BatchNorm2d(filters))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        residual = self.norm2(self.conv2(nn.functional.relu(self.norm1(self.conv1(x)))))
-        return nn.functional.relu(residual + self.shortcut(x))
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and the shortcut around them (He et al. 2016, figure 5).
-
-    The stride is on the 3x3 convolution; with `groups` it is ResNeXt's (Xie et al. 2017, figure 3c).
-    """
-
-    def __init__(self, inputs: int, filters: int, inner: int, stride: int = 1, groups: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, groups=groups, bias=False)
-        self.norm2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, filters, 1, bias=False)
-        self.norm3 = nn.BatchNorm2d(filters)
-        self.relu = nn.ReLU(inplace=True)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or inputs != filters:
-            self.shortcut.add_module("conv", nn.Conv2d(inputs, filters, 1, stride, bias=False))
-            self.shortcut.add_module("norm", nn.BatchNorm2d(filters))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = self.relu(self.norm1(self.conv1(x)))
-        hidden = self.relu(self.norm2(self.conv2(hidden)))
-        return nn.functional.relu(self.norm3(self.conv3(hidden)) + self.shortcut(x), inplace=True)
-
-
-def conv_norm(
-    inputs: int, filters: int, width: int = 3, stride: int = 1, groups: int = 1,
-    activation: type[nn.ReLU | nn.ReLU6] = nn.ReLU, epsilon: float = 1e-5,
-) -> nn.Sequential:  # fmt: skip
-    """Convolution that keeps the size (but for its stride), batch norm, activation: the library's `ConvNorm`."""
-    layers: dict[str, nn.Module] = {
-        "conv": nn.Conv2d(inputs, filters, width, stride, width // 2, groups=groups, bias=False),
-        "norm": nn.BatchNorm2d(filters, epsilon),
-        "activation": activation(inplace=True),
-    }
-    return nn.Sequential(OrderedDict(layers))
-
-
-class InvertedResidual(nn.Module):
-    """Expand by 1x1, filter each channel by itself, shrink by 1x1 (Sandler et al. 2018, figure 4d)."""
-
-    def __init__(self, inputs: int, filters: int, stride: int = 1, expand: int = 6) -> None:
-        super().__init__()
-        inner = expand * inputs
-        self.wide = nn.Identity() if expand == 1 else conv_norm(inputs, inner, 1, activation=nn.ReLU6)
-        self.deep = conv_norm(inner, inner, 3, stride, groups=inner, activation=nn.ReLU6)
-        self.conv = nn.Conv2d(inner, filters, 1, bias=False)
-        self.norm = nn.BatchNorm2d(filters)
-        self.adds = stride == 1 and inputs == filters
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.norm(self.conv(self.deep(self.wide(x))))
-        return x + result if self.adds else result
-
-
-class Fire(nn.Module):
-    """Few channels by 1x1, then many by 1x1 and 3x3 side by side (Iandola et al. 2016, figure 1)."""
-
-    def __init__(self, inputs: int, squeeze: int, expand: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(inputs, squeeze, 1)
-        self.one = nn.Conv2d(squeeze, expand, 1)
-        self.three = nn.Conv2d(squeeze, expand, 3, padding=1)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        squeezed = self.relu(self.squeeze(x))
-        return torch.cat([self.relu(self.one(squeezed)), self.relu(self.three(squeezed))], 1)
-
-
-class Mixed(nn.Module):
-    """GoogLeNet's block (Szegedy et al. 2015, figure 2b) with batch norms, and 3x3 for 5x5."""
-
-    def __init__(
-        self, inputs: int, ones: int, reduce3: int, threes: int, reduce5: int, fives: int, pool: int
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.one = conv_norm(inputs, ones, 1, epsilon=1e-3)
-        self.three_reduce = conv_norm(inputs, reduce3, 1, epsilon=1e-3)
-        self.three = conv_norm(reduce3, threes, 3, epsilon=1e-3)
-        self.five_reduce = conv_norm(inputs, reduce5, 1, epsilon=1e-3)
-        self.five = conv_norm(reduce5, fives, 3, epsilon=1e-3)
-        self.pooled = nn.MaxPool2d(3, 1, 1)
-        self.proj = conv_norm(inputs, pool, 1, epsilon=1e-3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        roads = self.one(x), self.three(self.three_reduce(x)), self.five(self.five_reduce(x)), self.proj(self.pooled(x))
-        return torch.cat(roads, 1)
-
-
-class DenseLayer(nn.Module):
-    """1x1 and 3x3 convolutions whose channels join the input's (Huang et al. 2017, DenseNet-B)."""
-
-    def __init__(self, inputs: int, growth: int) -> None:
-        super().__init__()
-        self.norm1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, 4 * growth, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(4 * growth)
-        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = self.conv1(self.relu(self.norm1(x)))
-        return torch.cat([x, self.conv2(self.relu(self.norm2(hidden)))], 1)
-
-
-def transition(inputs: int) -> nn.Sequential:
-    """Half of the channels, half of the image (Huang et al. 2017)."""
-    layers: dict[str, nn.Module] = {
-        "norm": nn.BatchNorm2d(inputs), "relu": nn.ReLU(inplace=True),
-        "conv": nn.Conv2d(inputs, inputs // 2, 1, bias=False), "pool": nn.AvgPool2d(2),
-    }  # fmt: skip
-    return nn.Sequential(OrderedDict(layers))
 
 
 def lenet() -> nn.Sequential:
@@ -177,7 +33,7 @@ def lenet() -> nn.Sequential:
         "Φ6": nn.Linear(120, 84), "L6": nn.ReLU(),
         "Φs": nn.Linear(84, 10), "scores": nn.Identity(),
     }  # fmt: skip
-    return nn.Sequential(OrderedDict(layers))
+    return named(layers)
 
 
 def alexnet() -> nn.Sequential:
@@ -192,7 +48,7 @@ def alexnet() -> nn.Sequential:
         "Φ10": nn.Linear(4096, 4096), "L10": nn.ReLU(),
         "Φs": nn.Linear(4096, 1000), "s": nn.ReLU(),
     }  # fmt: skip
-    return nn.Sequential(OrderedDict(layers))
+    return named(layers)
 
 
 def alexnet_pytorch() -> nn.Sequential:
@@ -207,107 +63,7 @@ def alexnet_pytorch() -> nn.Sequential:
         "drop6": nn.Dropout(), "fc7": nn.Linear(4096, 4096), "relu7": nn.ReLU(inplace=True),
         "scores": nn.Linear(4096, 1000),
     }  # fmt: skip
-    return nn.Sequential(OrderedDict(layers))
-
-
-def vgg16() -> nn.Sequential:
-    """`examples/vgg16.maj`."""
-    return vgg((2, 2, 3, 3, 3))
-
-
-def vgg(depths: Sequence[int]) -> nn.Sequential:
-    """So many 3x3 convolutions in each of the five stages (Simonyan and Zisserman 2014, table 1)."""
-    layers: dict[str, nn.Module] = {}
-    channels = 3
-    for stage, (filters, depth) in enumerate(zip((64, 128, 256, 512, 512), depths, strict=True), 1):
-        for position in range(1, depth + 1):
-            layers[f"conv{stage}_{position}"] = nn.Conv2d(channels, filters, 3, padding=1)
-            layers[f"relu{stage}_{position}"] = nn.ReLU(inplace=True)
-            channels = filters
-        layers[f"pool{stage}"] = nn.MaxPool2d(2)
-    layers |= {
-        "fc6": ImageLinear(512, 7, 7, 4096), "relu6": nn.ReLU(inplace=True), "drop6": nn.Dropout(),
-        "fc7": nn.Linear(4096, 4096), "relu7": nn.ReLU(inplace=True), "drop7": nn.Dropout(),
-        "scores": nn.Linear(4096, 1000),
-    }  # fmt: skip
-    return nn.Sequential(OrderedDict(layers))
-
-
-def residual_stem() -> dict[str, nn.Module]:
-    """What stands before the blocks of a residual network: from the image to a quarter of its size, 64 channels."""
-    return {
-        "conv1": nn.Conv2d(3, 64, 7, 2, 3, bias=False), "norm1": nn.BatchNorm2d(64), "relu1": nn.ReLU(inplace=True),
-        "pool1": nn.MaxPool2d(3, 2, 1),
-    }  # fmt: skip
-
-
-def classifier(channels: int, dropout: float = 0) -> dict[str, nn.Module]:
-    """The mean over all positions and a linear layer to a thousand classes."""
-    layers: dict[str, nn.Module] = {"mean": nn.AdaptiveAvgPool2d(1), "features": nn.Flatten()}
-    if dropout:
-        layers["drop"] = nn.Dropout(dropout)
-    return layers | {"scores": nn.Linear(channels, 1000)}
-
-
-def resnet18() -> nn.Sequential:
-    """`examples/resnet18.maj`."""
-    layers = residual_stem()
-    channels = 64
-    for stage, filters in enumerate((64, 128, 256, 512), 1):
-        layers[f"block{stage}_1"] = ResidualBlock(channels, filters, 1 if stage == 1 else 2)
-        layers[f"block{stage}_2"] = ResidualBlock(filters, filters)
-        channels = filters
-    return nn.Sequential(OrderedDict(layers | classifier(channels)))
-
-
-def resnet50() -> nn.Sequential:
-    """`examples/resnet50.maj`."""
-    return _bottlenecks(4, 1)
-
-
-def resnext50_32x4d() -> nn.Sequential:
-    """`examples/resnext50_32x4d.maj`."""
-    return _bottlenecks(2, 32)
-
-
-def _bottlenecks(expansion: int, groups: int) -> nn.Sequential:
-    """Four stages of 3, 4, 6 and 3 bottlenecks, which have `expansion` times as many filters as within."""
-    layers = residual_stem()
-    channels = 64
-    for stage, (filters, depth) in enumerate(((256, 3), (512, 4), (1024, 6), (2048, 3)), 1):
-        for position in range(1, depth + 1):
-            stride = 2 if stage > 1 and position == 1 else 1
-            block = Bottleneck(channels, filters, filters // expansion, stride, groups)
-            layers[f"block{stage}_{position}"] = block
-            channels = filters
-    return nn.Sequential(OrderedDict(layers | classifier(channels)))
-
-
-def mobilenet_v2() -> nn.Sequential:
-    """`examples/mobilenet_v2.maj`."""
-    layers: dict[str, nn.Module] = {"conv1": conv_norm(3, 32, 3, 2, activation=nn.ReLU6)}
-    channels = 32
-    stages = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
-    for stage, (filters, depth, stride) in enumerate(stages, 1):
-        for position in range(1, depth + 1):
-            block = InvertedResidual(channels, filters, stride if position == 1 else 1, 1 if stage == 1 else 6)
-            layers[f"block{stage}_{position}"] = block
-            channels = filters
-    layers["conv8"] = conv_norm(channels, 1280, 1, activation=nn.ReLU6)
-    return nn.Sequential(OrderedDict(layers | classifier(1280, dropout=0.2)))
-
-
-def squeezenet1_1() -> nn.Sequential:
-    """`examples/squeezenet1_1.maj`."""
-    layers: dict[str, nn.Module] = {
-        "conv1": nn.Conv2d(3, 64, 3, 2), "relu1": nn.ReLU(inplace=True), "pool1": nn.MaxPool2d(3, 2, ceil_mode=True),
-        "fire2": Fire(64, 16, 64), "fire3": Fire(128, 16, 64), "pool3": nn.MaxPool2d(3, 2, ceil_mode=True),
-        "fire4": Fire(128, 32, 128), "fire5": Fire(256, 32, 128), "pool5": nn.MaxPool2d(3, 2, ceil_mode=True),
-        "fire6": Fire(256, 48, 192), "fire7": Fire(384, 48, 192), "fire8": Fire(384, 64, 256),
-        "fire9": Fire(512, 64, 256), "drop9": nn.Dropout(), "conv10": nn.Conv2d(512, 1000, 1),
-        "relu10": nn.ReLU(inplace=True), "mean": nn.AdaptiveAvgPool2d(1), "scores": nn.Flatten(),
-    }  # fmt: skip
-    return nn.Sequential(OrderedDict(layers))
+    return named(layers)
 
 
 def googlenet() -> nn.Sequential:
@@ -322,26 +78,10 @@ def googlenet() -> nn.Sequential:
         "mixed4c": Mixed(512, 128, 128, 256, 24, 64, 64), "mixed4d": Mixed(512, 112, 144, 288, 32, 64, 64),
         "mixed4e": Mixed(528, 256, 160, 320, 32, 128, 128), "pool4": nn.MaxPool2d(2, 2, ceil_mode=True),
         "mixed5a": Mixed(832, 256, 160, 320, 32, 128, 128), "mixed5b": Mixed(832, 384, 192, 384, 48, 128, 128),
+        "mean": nn.AdaptiveAvgPool2d(1), "features": nn.Flatten(), "drop": nn.Dropout(0.2),
+        "scores": nn.Linear(1024, 1000),
     }  # fmt: skip
-    return nn.Sequential(OrderedDict(layers | classifier(1024, dropout=0.2)))
-
-
-def densenet121(growth: int = 32) -> nn.Sequential:
-    """`examples/densenet121.maj`."""
-    layers: dict[str, nn.Module] = {
-        "conv0": nn.Conv2d(3, 64, 7, 2, 3, bias=False), "norm0": nn.BatchNorm2d(64), "relu0": nn.ReLU(inplace=True),
-        "pool0": nn.MaxPool2d(3, 2, 1),
-    }  # fmt: skip
-    channels = 64
-    for stage, depth in enumerate((6, 12, 24, 16), 1):
-        members = {f"L_{k + 1}": DenseLayer(channels + k * growth, growth) for k in range(depth)}
-        layers[f"block{stage}"] = nn.Sequential(OrderedDict(members))
-        channels += depth * growth
-        if stage < 4:
-            layers[f"transition{stage}"] = transition(channels)
-            channels //= 2
-    layers |= {"norm5": nn.BatchNorm2d(channels), "relu5": nn.ReLU(inplace=True)}
-    return nn.Sequential(OrderedDict(layers | classifier(channels)))
+    return named(layers)
 
 
 @dataclass(frozen=True)
@@ -351,11 +91,17 @@ class Network:
     name: str
     build: Callable[[], nn.Sequential]
     image: tuple[int, int, int]
+    folder: Path = EXAMPLES
 
     @property
     def path(self) -> Path:
         """The program's file."""
-        return EXAMPLES / f"{self.name}.maj"
+        return self.folder / f"{self.name}.maj"
+
+    @property
+    def text(self) -> str:
+        """The program as a text that can stand anywhere: its imports have full paths."""
+        return self.path.read_text(encoding="utf-8").replace('import "', f'import "{self.folder.as_posix()}/')
 
     def images(self, count: int, seed: int = 1) -> Array:
         """Random images [count, rows, columns, channels] with shapes of every size in them, as photographs have.
@@ -384,20 +130,21 @@ class Network:
         return model.eval()
 
 
+GROUPED = partial(families.bottleneck, narrowing=2, groups=32)
 NETWORKS = {
     network.name: network
     for network in (
         Network("lenet", lenet, (28, 28, 1)),
         Network("alexnet", alexnet, (227, 227, 3)),
         Network("alexnet_pytorch", alexnet_pytorch, (224, 224, 3)),
-        Network("vgg16", vgg16, (224, 224, 3)),
-        Network("resnet18", resnet18, (224, 224, 3)),
-        Network("resnet50", resnet50, (224, 224, 3)),
-        Network("resnext50_32x4d", resnext50_32x4d, (224, 224, 3)),
-        Network("mobilenet_v2", mobilenet_v2, (224, 224, 3)),
-        Network("squeezenet1_1", squeezenet1_1, (224, 224, 3)),
+        Network("vgg16", partial(families.vgg, 224, [[3] * 2] * 2 + [[3] * 3] * 3), (224, 224, 3)),
+        Network("resnet18", partial(families.resnet, 224, (2, 2, 2, 2)), (224, 224, 3)),
+        Network("resnet50", partial(families.resnet, 224, (3, 4, 6, 3), families.bottleneck, 256), (224, 224, 3)),
+        Network("resnext50_32x4d", partial(families.resnet, 224, (3, 4, 6, 3), GROUPED, 256), (224, 224, 3)),
+        Network("mobilenet_v2", partial(families.mobilenet_v2, 224, 1), (224, 224, 3)),
+        Network("squeezenet1_1", partial(families.squeezenet, 224, 64, 3, (3, 5)), (224, 224, 3)),
         Network("googlenet", googlenet, (224, 224, 3)),
-        Network("densenet121", densenet121, (224, 224, 3)),
+        Network("densenet121", partial(families.densenet, 224, (6, 12, 24, 16)), (224, 224, 3)),
     )
 }
 

@@ -19,11 +19,13 @@ import copy
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy
 import torch
 from contests import OURS, Contest, Options, mean_ratio, options_parser, report, take_turns
-from peers import NETWORKS, Array, Network, program_weights, vgg
+from peer_families import vgg
+from peers import EXAMPLES, NETWORKS, Array, Network, program_weights
 from torch import nn
 
 import majuscule
@@ -55,19 +57,21 @@ class Task:
 def tasks() -> dict[str, Task]:
     """All networks, by name."""
     found = [
-        Task("vgg_a", _vgg((1, 1, 2, 2, 2)), Network("vgg_a", lambda: vgg((1, 1, 2, 2, 2)), (224, 224, 3)), 4, 1.8),
-        _example("resnet18", 8, 1.5),
-        _example("alexnet_pytorch", 16, 1.4),
-        _example("mobilenet_v2", 8, 1.4),
-        _example("lenet", 64, 3.0),
+        _task(VGG_A, 4, 1.8),
+        _task(NETWORKS["resnet18"], 8, 1.5),
+        _task(NETWORKS["alexnet_pytorch"], 16, 1.4),
+        _task(NETWORKS["mobilenet_v2"], 8, 1.4),
+        _task(NETWORKS["lenet"], 64, 3.0),
     ]
     return {task.name: task for task in found}
 
 
-def _example(name: str, batch: int, goal: float) -> Task:
-    network = NETWORKS[name]
-    text = network.path.read_text(encoding="utf-8")
-    return Task(name, text if "loss " in text else text + _LOSS, network, batch, goal)
+VGG_A = Network("vgg11", partial(vgg, 224, ([3], [3], [3, 3], [3, 3], [3, 3])), (224, 224, 3), EXAMPLES / "networks")
+
+
+def _task(network: Network, batch: int, goal: float) -> Task:
+    text = network.text
+    return Task(network.name, text if "loss " in text else text + _LOSS, network, batch, goal)
 
 
 _LOSS = """
@@ -75,20 +79,6 @@ when training:
     Given label[]: int64
     loss cost = cross_entropy(scores, label)
 """
-
-
-def _vgg(depths: tuple[int, ...]) -> str:
-    """The program of a VGG with so many convolutions in each stage (Simonyan and Zisserman 2014, table 1)."""
-    lines, last = ["Given pool0[224, 224, 3]"], "pool0"
-    for stage, (filters, depth) in enumerate(zip((64, 128, 256, 512, 512), depths, strict=True), 1):
-        for position in range(1, depth + 1):
-            lines.append(f"conv{stage}_{position} = CONV({last}, width 3, pad 1, filters {filters})")
-            last = f"relu(conv{stage}_{position})"
-        lines.append(f"pool{stage} = MaxPool({last}, width 2, stride 2)")
-        last = f"pool{stage}"
-    lines += ["fc6 = FC(pool5, units 4096)", "drop6 = Dropout(relu(fc6))", "fc7 = FC(drop6, units 4096)"]
-    lines += ["drop7 = Dropout(relu(fc7))", "scores = FC(drop7, units 1000)"]
-    return "\n".join(lines) + "\n" + _LOSS
 
 
 Step = Callable[[], float]

@@ -70,17 +70,19 @@ class Summary:
 
 
 def summarize(program: Program, *, depth: int = 0) -> Summary:
-    """Rows for the statements of the main program and for those up to `depth` layers below it."""
+    """Rows for the program's layers (see `Program.layer_depth`) and for the statements up to `depth` layers below."""
+    first = program.layer_depth
     sample = _Sample(program)
     fields = receptive_fields(program)
     rows = [sample.row(name, sample.given(name), _line(program, name), 0, name, (), fields) for name in program.inputs]
     owners = _parameters_by_statement(program)
     for statement, parameters in zip(program.statements, owners, strict=True):
-        if statement.depth > depth or statement.tensor not in program.operations:
+        if not first <= statement.depth <= first + depth or statement.tensor not in program.operations:
             continue
         text = " ".join(statement.text.split())
         line = statement.place.line if statement.place is not None else 0
-        row = sample.row(statement.name, text, line, statement.depth, statement.tensor, parameters, fields)
+        below = statement.depth - first
+        row = sample.row(statement.name, text, line, below, statement.tensor, parameters, fields)
         rows.append(replace(row, multiply_adds=sample.work(statement.operations)))
     top = [row for row in rows if row.depth == 0]
     everything = [name for name, operation in program.operations.items() if isinstance(operation, Parameter)]

@@ -473,6 +473,21 @@ class Program:
     source: str = ""
     stores: tuple[Store, ...] = ()
 
+    @property
+    def layer_depth(self) -> int:
+        """The depth of the statements that are the network's layers.
+
+        It is 0, or more where the program is a single call, `scores = ResNet(image, …)`, of a layer that
+        is made of others.
+        """
+        depth = 0
+        while sum(statement.depth == depth for statement in self.statements) == 1 and self._calls_at(depth + 1) > 1:
+            depth += 1
+        return depth
+
+    def _calls_at(self, depth: int) -> int:
+        return sum(statement.depth == depth and statement.layer is not None for statement in self.statements)
+
     def tensor(self, name: str) -> Tensor:
         """The operation that makes tensor `name` (KeyError if there is none)."""
         operation = self.operations[name]

@@ -37,9 +37,11 @@ def describe(program: Program, plan: Plan, action: Action, linked: Linked, roads
 
 
 def _statement(program: Program, name: str) -> str:
-    """The name of the statement of the main program that made an operation."""
-    made = (s.name for s in program.statements if s.depth == 0 and name in s.operations)
-    return next(made, name.partition(".")[0])  # parts of a layer, and what passes make of them, begin with its name
+    """The name of the layer (see `Program.layer_depth`) that made an operation."""
+    depth = program.layer_depth
+    made = (s.name for s in program.statements if s.depth == depth and name in s.operations)
+    parts = name.split(".")  # parts of a layer, and what passes make of them, begin with its name
+    return next(made, parts[min(depth, len(parts) - 1)])
 
 
 def _kernels(plan: Plan, action: Action, linked: Linked, roads: Mapping[int, str]) -> tuple[list[str], str]:

@@ -25,7 +25,7 @@ def test_training_takes_less_memory_than_pytorch(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["vgg_a"], "no network called vgg_a"),  # it is trained only
+        (["vgg11"], "no network called vgg11"),  # it is trained only
         (["--training", "vgg16"], "no network called vgg16"),
         (["--training", "--sides", "OpenVINO"], "no side called OpenVINO"),
     ],

@@ -148,3 +148,19 @@ def test_profile_refuses_other_rows_and_other_charts(maj: Maj, small: str) -> No
     refused = maj("profile", small, "--chart", "chart.docx")
     assert refused.exit_code == 2
     assert ".png, .svg, .pdf" in refused.stderr
+
+
+NET = """\
+layer Net(L[..., i], Φ, units J):
+    hidden = Linear(L, units J)
+    scores = Linear(relu(hidden), units 3)
+    return scores
+Given x[4]
+y = Net(x, units 5)
+"""
+
+
+def test_layers_within_a_program_that_is_one_call(maj: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "net.maj").write_text(NET, encoding="utf-8")
+    found = json.loads(maj("profile", "net.maj", *QUICK, "--json").stdout)
+    assert [layer["layer"] for layer in found["layers"]] == ["hidden", "scores"]

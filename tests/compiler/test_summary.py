@@ -81,6 +81,24 @@ def test_vgg16_has_the_table_of_the_slides_and_its_receptive_field() -> None:
     assert rows["L18"].receptive_field["L0"] == (212, 212)
 
 
+def test_of_a_program_that_is_one_call_the_layers_within_are_shown() -> None:
+    text = """\
+layer Net(L[..., i], Φ, units J):
+    hidden = Linear(L, units J)
+    scores = Linear(relu(hidden), units 3)
+    return scores
+Given x[4]
+y = Net(x, units 5)
+"""
+    summary = summary_of(text)
+    assert [(row.name, row.depth) for row in summary.rows] == [("x", 0), ("hidden", 0), ("scores", 0)]
+    assert [row.weights.constant for row in summary.rows] == [0, 20, 15]
+    assert summary.neurons.constant == 4 + 5 + 3
+    assert {row.name: row.depth for row in summary_of(text, 1).rows}["S"] == 1
+    assert list(rows_of(text + "z = 2*y\n")) == ["x", "y", "z"]
+    assert list(rows_of("Given x[4]\ny = Linear(x, units 5)\n")) == ["x", "y"]
+
+
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("width", [3, 5])
 def test_stacked_convolutions_see_1_plus_count_times_width_minus_1(count: int, width: int) -> None:

@@ -115,5 +115,7 @@ def all_programs() -> dict[str, str]:
     """`PROGRAMS` and those examples of the repository that stand by themselves."""
     found = dict(PROGRAMS)
     for path in sorted((_ROOT / "examples").glob("*.maj")):
-        found[str(path.relative_to(_ROOT))] = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
+        if "\nimport " not in text:
+            found[str(path.relative_to(_ROOT))] = text
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -27,12 +28,12 @@ def numbers(*shape: int, seed: int = 0) -> Array:
     return numpy.random.default_rng([seed, *shape]).standard_normal(shape)
 
 
-def checked(text: str, mode: str = "inferring") -> Program:
-    """The program of a text that must be right, in both spellings."""
-    program = _program(text, mode)
+def checked(text: str, mode: str = "inferring", folder: Path | None = None) -> Program:
+    """The program of a text that must be right, in both spellings; `folder` is where its imports are."""
+    program = _program(text, mode, folder)
     plain = format_text(text, ascii=True)
     assert all(c.isascii() or unicodedata.combining(c) for c in plain), plain
-    respelled = _program(plain, mode)
+    respelled = _program(plain, mode, folder)
     assert list(respelled.operations) == list(program.operations)
     assert respelled.operations == program.operations
     assert respelled.initializers == program.initializers
@@ -40,8 +41,8 @@ def checked(text: str, mode: str = "inferring") -> Program:
     return program
 
 
-def _program(text: str, mode: str) -> Program:
-    result = check_text(text, "test.maj", mode=mode)
+def _program(text: str, mode: str, folder: Path | None) -> Program:
+    result = check_text(text, "test.maj", mode=mode, folder=folder)
     assert result.program is not None, render_all(result.diagnostics, result.sources)
     return result.program
 
@@ -64,9 +65,9 @@ def refused(text: str, code: str, mode: str = "inferring") -> Diagnostic:
     return found[0]
 
 
-def notes(text: str, code: str) -> list[Diagnostic]:
-    """The notes with this code on a text that is right."""
-    return [d for d in check_text(text, "test.maj").diagnostics if d.code == code]
+def notes(text: str, code: str, folder: Path | None = None) -> list[Diagnostic]:
+    """The notes with this code on a text that is right; `folder` is where its imports are."""
+    return [d for d in check_text(text, "test.maj", folder=folder).diagnostics if d.code == code]
 
 
 def weights_of(program: Program, seed: int = 0) -> dict[str, Array]:

@@ -80,7 +80,7 @@ def _layers(model: Any) -> Iterator[Any]:
 
 def agree(name: str, model: Any, size: tuple[int, ...], batch: int, replace: tuple[str, str] = ("", "")) -> None:
     """The interpreter's outputs for an example (with other image sizes put in) are the model's."""
-    program = checked(source(name).replace(*replace))
+    program = checked(source(name).replace(*replace), folder=EXAMPLES)
     weights = random_weights(program)
     image = numbers(batch, *size).astype(numpy.float32)
     found = output(program, {program.inputs[0]: image}, weights)
@@ -193,10 +193,11 @@ def test_resnet_for_small_pictures() -> None:
 
 
 def test_resnet18_has_sensible_names() -> None:
-    names = parameters(checked(source("resnet18")))
-    assert list(names)[:3] == ["conv1.W", "norm1.γ", "norm1.β"]
-    assert {"block2_1.conv1.W", "block2_1.norm2.γ", "block2_1.shortcut.conv.W", "scores.W", "scores.B"} <= set(names)
-    assert "block2_2.shortcut.conv.W" not in names
+    names = parameters(checked(source("resnet18"), folder=EXAMPLES))
+    assert list(names)[:3] == ["scores.conv1.W", "scores.norm1.γ", "scores.norm1.β"]
+    block = "scores.stage2.block_1"
+    assert {f"{block}.conv1.W", f"{block}.norm2.γ", f"{block}.shortcut.conv.W", "scores.classifier.W"} <= set(names)
+    assert "scores.stage2.block_2.shortcut.conv.W" not in names
 
 
 def test_edges_of_images_of_any_size() -> None:
@@ -211,6 +212,6 @@ def test_edges_of_images_of_any_size() -> None:
 @pytest.mark.parametrize("mode", ["inferring", "training"])
 def test_every_example_is_right_in_both_spellings(path: Path, mode: str) -> None:
     text = path.read_text(encoding="utf-8")
-    checked(text, mode)
+    checked(text, mode, EXAMPLES)
     assert text.startswith("# "), "an example says first where it comes from"
-    assert bool(notes(text, "N501")) == (path.stem in CROPPING)
+    assert bool(notes(text, "N501", EXAMPLES)) == (path.stem in CROPPING)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from programs import checked, parameters, shape
 
+from majuscule.compiler.summary import summarize
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -122,21 +124,22 @@ s = image -> [[CONV(filters {filters}, width {widths}, pad {pads}) -> RELU]*repe
 
 
 def test_f05_vgg16_row_by_row() -> None:
-    program = checked(example("vgg16"))
+    program = checked(example("vgg16"), folder=EXAMPLES)
     weights = {n.removesuffix(".W"): math.prod(s) for n, s in parameters(program).items() if n.endswith(".W")}
-    assert weights == {
-        "conv1_1": 1_728, "conv1_2": 36_864, "conv2_1": 73_728, "conv2_2": 147_456, "conv3_1": 294_912,
-        "conv3_2": 589_824, "conv3_3": 589_824, "conv4_1": 1_179_648, "conv4_2": 2_359_296, "conv4_3": 2_359_296,
-        "conv5_1": 2_359_296, "conv5_2": 2_359_296, "conv5_3": 2_359_296, "fc6": 102_760_448, "fc7": 16_777_216,
-        "scores": 4_096_000,
+    rows = {
+        "stage1.conv_1": 1_728, "stage1.conv_2": 36_864, "stage2.conv_1": 73_728, "stage2.conv_2": 147_456,
+        "stage3.conv_1": 294_912, "stage3.conv_2": 589_824, "stage3.conv_3": 589_824, "stage4.conv_1": 1_179_648,
+        "stage4.conv_2": 2_359_296, "stage4.conv_3": 2_359_296, "stage5.conv_1": 2_359_296,
+        "stage5.conv_2": 2_359_296, "stage5.conv_3": 2_359_296, "fc6": 102_760_448, "fc7": 16_777_216,
+        "fc8": 4_096_000,
     }  # fmt: skip
-    neurons = {
-        name: math.prod(shape(program, name)) for name in ("image", *weights, *(f"pool{k}" for k in range(1, 6)))
-    }
+    assert weights == {f"scores.{name}": count for name, count in rows.items()}
+    neurons = {row.name: row.neurons.constant for row in summarize(program, depth=1).rows}
     assert neurons["image"] == 224 * 224 * 3
-    assert [neurons[f"conv{k}_1"] for k in range(1, 6)] == [3_211_264, 1_605_632, 802_816, 401_408, 100_352]
-    assert [neurons[f"pool{k}"] for k in range(1, 6)] == [802_816, 401_408, 200_704, 100_352, 25_088]
-    assert (neurons["fc6"], neurons["fc7"], neurons["scores"]) == (4096, 4096, 1000)
+    sizes = [row.neurons.constant for row in summarize(program, depth=1).rows if row.name == "conv_1"]
+    assert sizes == [3_211_264, 1_605_632, 802_816, 401_408, 100_352]
+    assert [neurons[f"stage{k}"] for k in range(1, 6)] == [802_816, 401_408, 200_704, 100_352, 25_088]
+    assert (neurons["fc6"], neurons["fc7"], neurons["fc8"]) == (4096, 4096, 1000)
 
 
 GOOGLENET = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy
+import peer_families as families
 import peers
 import torch
-from published import named
+from peer_families import named
 from torch import nn
 
 Array = numpy.ndarray[Any, Any]
@@ -69,12 +70,12 @@ class AlphaZero(nn.Module):
 
     def __init__(self, rows: int, planes: int, policy: nn.Module, blocks: int = 19, filters: int = 256) -> None:
         super().__init__()
-        members = {f"block_{number}": peers.ResidualBlock(filters, filters) for number in range(1, blocks + 1)}
-        self.tower = named({"block_0": peers.conv_norm(planes, filters), **members})
+        members = {f"block_{number}": families.ResidualBlock(filters, filters) for number in range(1, blocks + 1)}
+        self.tower = named({"block_0": families.conv_norm(planes, filters), **members})
         self.policy = policy
         self.value = named({
-            "conv": peers.conv_norm(filters, 1, 1), "fc1": peers.ImageLinear(1, rows, rows, 256), "relu": nn.ReLU(),
-            "fc2": nn.Linear(256, 1), "tanh": nn.Tanh(),
+            "conv": families.conv_norm(filters, 1, 1), "fc1": families.ImageLinear(1, rows, rows, 256),
+            "relu": nn.ReLU(), "fc2": nn.Linear(256, 1), "tanh": nn.Tanh(),
         })  # fmt: skip
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,12 +84,14 @@ class AlphaZero(nn.Module):
 
 
 def alphago_zero(rows: int, blocks: int = 19, filters: int = 256) -> nn.Module:
-    policy = named({"conv": peers.conv_norm(filters, 2, 1), "fc": peers.ImageLinear(2, rows, rows, rows * rows + 1)})
+    policy = named(
+        {"conv": families.conv_norm(filters, 2, 1), "fc": families.ImageLinear(2, rows, rows, rows * rows + 1)}
+    )
     return AlphaZero(rows, 17, policy, blocks, filters)
 
 
 def alphazero_chess(rows: int, blocks: int = 19, filters: int = 256) -> nn.Module:
-    policy = named({"conv1": peers.conv_norm(filters, filters), "conv2": nn.Conv2d(filters, 73, 3, padding=1)})
+    policy = named({"conv1": families.conv_norm(filters, filters), "conv2": nn.Conv2d(filters, 73, 3, padding=1)})
     return AlphaZero(rows, 119, policy, blocks, filters)
 
 

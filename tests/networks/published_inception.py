@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import peers
+import peer_families as families
 import torch
-from published import named
+from peer_families import named
 from torch import nn
 
 
@@ -158,7 +158,7 @@ def googlenet_auxiliary() -> nn.Sequential:
     return named({
         "side": named({
             "pooled": nn.AvgPool2d(5, 3), "conv": nn.Conv2d(512, 128, 1), "relu1": nn.ReLU(),
-            "hidden": peers.ImageLinear(128, 4, 4, 1024), "relu2": nn.ReLU(), "drop": nn.Dropout(0.7),
+            "hidden": families.ImageLinear(128, 4, 4, 1024), "relu2": nn.ReLU(), "drop": nn.Dropout(0.7),
             "classifier": nn.Linear(1024, 1000),
         })
     })  # fmt: skip

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import peers
-import published
+import peer_families as families
 import torch
-from published import named
+from peer_families import named
 from torch import nn
 
 # -- chains --------------------------------------------------------------------------------
@@ -20,18 +19,18 @@ def numbered(*layers: nn.Module) -> nn.Sequential:
 
 
 def linear_classifier(rows: int) -> nn.Sequential:
-    return named({"scores": numbered(peers.ImageLinear(3, rows, rows, 10))})
+    return named({"scores": numbered(families.ImageLinear(3, rows, rows, 10))})
 
 
 def mlp(rows: int) -> nn.Sequential:
-    layers = peers.ImageLinear(1, rows, rows, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10)
+    layers = families.ImageLinear(1, rows, rows, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10)
     return named({"scores": numbered(*layers)})
 
 
 def cifar_convnet(rows: int) -> nn.Sequential:
     return named({
         "Φ1": nn.Conv2d(3, 12, 3, padding=1), "L1": nn.ReLU(), "L2": nn.MaxPool2d(2),
-        "Φ3": peers.ImageLinear(12, rows // 2, rows // 2, 10),
+        "Φ3": families.ImageLinear(12, rows // 2, rows // 2, 10),
     })  # fmt: skip
 
 
@@ -44,7 +43,7 @@ def zfnet(rows: int) -> nn.Sequential:
         "Φ5": nn.Conv2d(256, 512, 3, padding=1), "L5": nn.ReLU(),
         "Φ6": nn.Conv2d(512, 1024, 3, padding=1), "L6": nn.ReLU(),
         "Φ7": nn.Conv2d(1024, 512, 3, padding=1), "L7": nn.ReLU(), "L8": pool(),
-        "Φ9": peers.ImageLinear(512, side, side, 4096), "relu9": nn.ReLU(), "L9": nn.Dropout(),
+        "Φ9": families.ImageLinear(512, side, side, 4096), "relu9": nn.ReLU(), "L9": nn.Dropout(),
         "Φ10": nn.Linear(4096, 4096), "relu10": nn.ReLU(), "L10": nn.Dropout(), "Φs": nn.Linear(4096, 1000),
     })  # fmt: skip
 
@@ -66,7 +65,7 @@ def lenet_of_convolutions(rows: int, dense: bool = False) -> nn.Sequential:
 # -- residual networks for CIFAR-10 ----------------------------------------------------------
 
 
-class ZerosBlock(peers.ResidualBlock):  # type: ignore[misc]
+class ZerosBlock(families.ResidualBlock):  # type: ignore[misc]
     """A residual block whose shortcut takes every other position, and zeros for the new channels (option A)."""
 
     def __init__(self, inputs: int, filters: int, stride: int) -> None:
@@ -102,43 +101,19 @@ class PreActivationBlock(nn.Module):
         return residual + (x if self.projection is None else self.projection(active))
 
 
-def small_resnet(rows: int, blocks: int, block: published.Block = ZerosBlock) -> nn.Sequential:
-    layers = {"conv1": peers.conv_norm(3, 16)} | published.stages(16, [blocks] * 3, 16, block)
-    return named({"scores": named(layers | published.classifier(64, classes=10))})
+def small_resnet(rows: int, blocks: int, block: families.Block = ZerosBlock) -> nn.Sequential:
+    layers = {"conv1": families.conv_norm(3, 16)} | families.stages(16, [blocks] * 3, 16, block)
+    return named({"scores": named(layers | families.classifier(64, classes=10))})
 
 
 def small_preactivation_resnet(rows: int, blocks: int) -> nn.Sequential:
-    layers: dict[str, nn.Module] = {"conv1": peers.conv_norm(3, 16), "first": PreActivationBlock(16, 16, 1, True)}
-    layers |= published.stages(16, (blocks - 1, blocks, blocks), 16, PreActivationBlock)
-    layers |= {"norm4": nn.BatchNorm2d(64), "relu4": nn.ReLU()} | published.classifier(64, classes=10)
+    layers: dict[str, nn.Module] = {"conv1": families.conv_norm(3, 16), "first": PreActivationBlock(16, 16, 1, True)}
+    layers |= families.stages(16, (blocks - 1, blocks, blocks), 16, PreActivationBlock)
+    layers |= {"norm4": nn.BatchNorm2d(64), "relu4": nn.ReLU()} | families.classifier(64, classes=10)
     return named({"scores": named(layers)})
 
 
 # -- MobileNet v2 ----------------------------------------------------------------------------
-
-
-def channels(count: int, multiplier: float) -> int:
-    """torchvision's `_make_divisible(count * multiplier, 8)`."""
-    wanted = count * multiplier
-    found = max(8, int(wanted + 4) // 8 * 8)
-    return found + 8 if found < 0.9 * wanted else found
-
-
-def mobilenet_v2(rows: int, multiplier: float) -> nn.Sequential:
-    relu6 = nn.ReLU6
-    inputs = channels(32, multiplier)
-    last = channels(1280, max(1, multiplier))
-    layers: dict[str, nn.Module] = {"conv1": peers.conv_norm(3, inputs, 3, 2, activation=relu6)}
-    table = ((16, 1, 1, 1), (24, 2, 2, 6), (32, 3, 2, 6), (64, 4, 2, 6), (96, 3, 1, 6), (160, 3, 2, 6), (320, 1, 1, 6))
-    for stage, (filters, depth, stride, expand) in enumerate(table, 1):
-        members: dict[str, nn.Module] = {}
-        for position in range(1, depth + 1):
-            wide = channels(filters, multiplier)
-            members[f"block_{position}"] = peers.InvertedResidual(inputs, wide, stride if position == 1 else 1, expand)
-            inputs = wide
-        layers[f"stage{stage}"] = named(members)
-    layers |= {"conv8": peers.conv_norm(inputs, last, 1, activation=relu6)} | published.classifier(last, 0.2)
-    return named({"scores": named(layers)})
 
 
 # -- one score for each pixel ------------------------------------------------------------------
@@ -147,7 +122,7 @@ def mobilenet_v2(rows: int, multiplier: float) -> nn.Sequential:
 def chain(inputs: int, filters: Sequence[int]) -> nn.Sequential:
     layers: dict[str, nn.Module] = {}
     for number, count in enumerate(filters, 1):
-        layers[f"L_{number}"] = peers.conv_norm(inputs, count)
+        layers[f"L_{number}"] = families.conv_norm(inputs, count)
         inputs = count
     return named(layers)
 
@@ -194,7 +169,7 @@ class Hypercolumns(nn.Module):
                 members |= {f"conv_{position}": nn.Conv2d(inputs, filters, 3, padding=1), f"relu{position}": nn.ReLU()}
                 inputs = filters
             self.add_module(f"stage{stage}", named(members | {"pool": nn.MaxPool2d(2)}))
-        self.fc6 = peers.ImageLinear(inputs, rows // 32, rows // 32, units)
+        self.fc6 = families.ImageLinear(inputs, rows // 32, rows // 32, units)
         self.fc7 = nn.Linear(units, units)
         self.classifier = nn.Conv2d(14 * first + units, 21, 1)
 

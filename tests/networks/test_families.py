@@ -24,7 +24,8 @@ from majuscule.dsl.equations import Parameter, Program
 
 torch = pytest.importorskip("torch")
 peers = pytest.importorskip("peers")
-import published  # noqa: E402 (needs the two)
+import peer_families as families  # noqa: E402 (needs the two)
+import published  # noqa: E402
 import published_further  # noqa: E402
 import published_inception  # noqa: E402
 import published_small  # noqa: E402
@@ -46,25 +47,25 @@ def network(parameters: int, build: Build, *arguments: Any, rows: int = 224, **o
     return Network(parameters, lambda rows: build(rows, *arguments, **options), rows)
 
 
-GROUPED = functools.partial(published.bottleneck, narrowing=1, groups=32)
-WIDE = functools.partial(published.bottleneck, narrowing=2)
+GROUPED = functools.partial(families.bottleneck, narrowing=1, groups=32)
+WIDE = functools.partial(families.bottleneck, narrowing=2)
 NETWORKS = {
-    "resnet34": network(21_797_672, published.resnet, (3, 4, 6, 3)),
-    "plain34": network(21_623_848, published.resnet, (3, 4, 6, 3), published.plain),
-    "resnet101": network(44_549_160, published.resnet, (3, 4, 23, 3), published.bottleneck, 256),
-    "resnet152": network(60_192_808, published.resnet, (3, 8, 36, 3), published.bottleneck, 256),
+    "resnet34": network(21_797_672, families.resnet, (3, 4, 6, 3)),
+    "plain34": network(21_623_848, families.resnet, (3, 4, 6, 3), families.plain),
+    "resnet101": network(44_549_160, families.resnet, (3, 4, 23, 3), families.bottleneck, 256),
+    "resnet152": network(60_192_808, families.resnet, (3, 8, 36, 3), families.bottleneck, 256),
     "preactivation_resnet50": network(25_549_352, published.preactivation_resnet, (3, 4, 6, 3)),
-    "resnext101_32x8d": network(88_791_336, published.resnet, (3, 4, 23, 3), GROUPED, 256),
-    "wide_resnet50_2": network(68_883_240, published.resnet, (3, 4, 6, 3), WIDE, 256),
-    "vgg11": network(132_863_336, published.vgg, ([3], [3], [3, 3], [3, 3], [3, 3])),
-    "vgg11_lrn": network(132_863_336, published.vgg, ([3], [3], [3, 3], [3, 3], [3, 3]), normalise=True),
-    "vgg13": network(133_047_848, published.vgg, [[3, 3]] * 5),
-    "vgg16_c": network(133_638_952, published.vgg, ([3, 3], [3, 3], [3, 3, 1], [3, 3, 1], [3, 3, 1])),
-    "vgg19": network(143_667_240, published.vgg, ([3, 3], [3, 3], [3] * 4, [3] * 4, [3] * 4)),
-    "squeezenet1_0": network(1_248_424, published.squeezenet, 96, 7, (4, 8)),
-    "densenet161": network(28_681_000, published.densenet, (6, 12, 36, 24), growth=48),
-    "densenet169": network(14_149_480, published.densenet, (6, 12, 32, 32)),
-    "densenet201": network(20_013_928, published.densenet, (6, 12, 48, 32)),
+    "resnext101_32x8d": network(88_791_336, families.resnet, (3, 4, 23, 3), GROUPED, 256),
+    "wide_resnet50_2": network(68_883_240, families.resnet, (3, 4, 6, 3), WIDE, 256),
+    "vgg11": network(132_863_336, families.vgg, ([3], [3], [3, 3], [3, 3], [3, 3])),
+    "vgg11_lrn": network(132_863_336, families.vgg, ([3], [3], [3, 3], [3, 3], [3, 3]), normalise=True),
+    "vgg13": network(133_047_848, families.vgg, [[3, 3]] * 5),
+    "vgg16_c": network(133_638_952, families.vgg, ([3, 3], [3, 3], [3, 3, 1], [3, 3, 1], [3, 3, 1])),
+    "vgg19": network(143_667_240, families.vgg, ([3, 3], [3, 3], [3] * 4, [3] * 4, [3] * 4)),
+    "squeezenet1_0": network(1_248_424, families.squeezenet, 96, 7, (4, 8)),
+    "densenet161": network(28_681_000, families.densenet, (6, 12, 36, 24), growth=48),
+    "densenet169": network(14_149_480, families.densenet, (6, 12, 32, 32)),
+    "densenet201": network(20_013_928, families.densenet, (6, 12, 48, 32)),
     "shufflenet_v2_x0_5": network(1_366_792, published.shufflenet_v2, (48, 96, 192)),
     "shufflenet_v2_x1_0": network(2_278_604, published.shufflenet_v2, (116, 232, 464)),
     "shufflenet_v2_x1_5": network(3_503_624, published.shufflenet_v2, (176, 352, 704)),
@@ -80,23 +81,23 @@ NETWORKS = {
     "classifier_32": network(61_706, published_small.lenet_of_convolutions, rows=32),
     "classifier_everywhere": network(61_706, published_small.lenet_of_convolutions, True),
     "resnet32_cifar": network(464_154, published_small.small_resnet, 5, rows=32),
-    "plain32_cifar": network(464_154, published_small.small_resnet, 5, published.plain, rows=32),
+    "plain32_cifar": network(464_154, published_small.small_resnet, 5, families.plain, rows=32),
     "preactivation_resnet32_cifar": network(466_714, published_small.small_preactivation_resnet, 5, rows=32),
     "resnet44_cifar": network(658_586, published_small.small_resnet, 7, rows=32),
-    "plain44_cifar": network(658_586, published_small.small_resnet, 7, published.plain, rows=32),
+    "plain44_cifar": network(658_586, published_small.small_resnet, 7, families.plain, rows=32),
     "preactivation_resnet44_cifar": network(661_146, published_small.small_preactivation_resnet, 7, rows=32),
     "resnet56_cifar": network(853_018, published_small.small_resnet, 9, rows=32),
-    "plain56_cifar": network(853_018, published_small.small_resnet, 9, published.plain, rows=32),
+    "plain56_cifar": network(853_018, published_small.small_resnet, 9, families.plain, rows=32),
     "preactivation_resnet56_cifar": network(855_578, published_small.small_preactivation_resnet, 9, rows=32),
     "resnet110_cifar": network(1_727_962, published_small.small_resnet, 18, rows=32),
-    "plain110_cifar": network(1_727_962, published_small.small_resnet, 18, published.plain, rows=32),
+    "plain110_cifar": network(1_727_962, published_small.small_resnet, 18, families.plain, rows=32),
     "preactivation_resnet110_cifar": network(1_730_522, published_small.small_preactivation_resnet, 18, rows=32),
-    "plain20_cifar": network(269_722, published_small.small_resnet, 3, published.plain, rows=32),
+    "plain20_cifar": network(269_722, published_small.small_resnet, 3, families.plain, rows=32),
     "preactivation_resnet20_cifar": network(272_282, published_small.small_preactivation_resnet, 3, rows=32),
-    "mobilenet_v2_0_35": network(1_677_128, published_small.mobilenet_v2, 0.35),
-    "mobilenet_v2_0_5": network(1_968_680, published_small.mobilenet_v2, 0.5),
-    "mobilenet_v2_0_75": network(2_636_424, published_small.mobilenet_v2, 0.75),
-    "mobilenet_v2_1_4": network(6_108_776, published_small.mobilenet_v2, 1.4),
+    "mobilenet_v2_0_35": network(1_677_128, families.mobilenet_v2, 0.35),
+    "mobilenet_v2_0_5": network(1_968_680, families.mobilenet_v2, 0.5),
+    "mobilenet_v2_0_75": network(2_636_424, families.mobilenet_v2, 0.75),
+    "mobilenet_v2_1_4": network(6_108_776, families.mobilenet_v2, 1.4),
     "segnet_camvid": network(29_441_996, published_small.segnet),
     "hypercolumns": network(134_365_397, published_small.hypercolumns),
     "googlenet_paper": network(6_998_552, published_inception.googlenet),
@@ -150,16 +151,16 @@ def sample(rows: int, old: str, new: str, build: Build, *arguments: Any, **optio
 
 FEW = (1, 2, 1, 1)
 SAMPLES = {
-    "resnet34": sample(32, "[3, 4, 6, 3]", "[1, 2, 1, 1]", published.resnet, FEW),
-    "plain34": sample(32, "[3, 4, 6, 3]", "[1, 2, 1, 1]", published.resnet, FEW, published.plain),
-    "resnet101": sample(32, "[3, 4, 23, 3]", "[1, 2, 1, 1]", published.resnet, FEW, published.bottleneck, 256),
+    "resnet34": sample(32, "[3, 4, 6, 3]", "[1, 2, 1, 1]", families.resnet, FEW),
+    "plain34": sample(32, "[3, 4, 6, 3]", "[1, 2, 1, 1]", families.resnet, FEW, families.plain),
+    "resnet101": sample(32, "[3, 4, 23, 3]", "[1, 2, 1, 1]", families.resnet, FEW, families.bottleneck, 256),
     "preactivation_resnet50": sample(32, "[3, 4, 6, 3]", "[2, 2, 1, 1]", published.preactivation_resnet, (2, 2, 1, 1)),
-    "resnext101_32x8d": sample(32, "[3, 4, 23, 3]", "[1, 2, 1, 1]", published.resnet, FEW, GROUPED, 256),
-    "wide_resnet50_2": sample(32, "[3, 4, 6, 3]", "[1, 2, 1, 1]", published.resnet, FEW, WIDE, 256),
-    "vgg11_lrn": sample(32, "", "", published.vgg, ([3], [3], [3, 3], [3, 3], [3, 3]), normalise=True),
-    "vgg16_c": sample(32, "", "", published.vgg, ([3, 3], [3, 3], [3, 3, 1], [3, 3, 1], [3, 3, 1])),
-    "squeezenet1_0": sample(64, "", "", published.squeezenet, 96, 7, (4, 8)),
-    "densenet169": sample(32, "[6, 12, 32, 32]", "[2, 1, 3, 1]", published.densenet, (2, 1, 3, 1)),
+    "resnext101_32x8d": sample(32, "[3, 4, 23, 3]", "[1, 2, 1, 1]", families.resnet, FEW, GROUPED, 256),
+    "wide_resnet50_2": sample(32, "[3, 4, 6, 3]", "[1, 2, 1, 1]", families.resnet, FEW, WIDE, 256),
+    "vgg11_lrn": sample(32, "", "", families.vgg, ([3], [3], [3, 3], [3, 3], [3, 3]), normalise=True),
+    "vgg16_c": sample(32, "", "", families.vgg, ([3, 3], [3, 3], [3, 3, 1], [3, 3, 1], [3, 3, 1])),
+    "squeezenet1_0": sample(64, "", "", families.squeezenet, 96, 7, (4, 8)),
+    "densenet169": sample(32, "[6, 12, 32, 32]", "[2, 1, 3, 1]", families.densenet, (2, 1, 3, 1)),
     "shufflenet_v2_x0_5": sample(64, "", "", published.shufflenet_v2, (48, 96, 192)),
     "mnasnet0_5": sample(64, "", "", published.mnasnet, (16, 8, 16, 24, 40, 48, 96, 160)),
     "linear_classifier": sample(32, "", "", published_small.linear_classifier),
@@ -168,10 +169,10 @@ SAMPLES = {
     "zfnet": sample(96, "", "", published_small.zfnet),
     "classifier_32": sample(32, "", "", published_small.lenet_of_convolutions),
     "classifier_everywhere": sample(40, "", "", published_small.lenet_of_convolutions, True),
-    "plain32_cifar": sample(32, "blocks 5", "blocks 2", published_small.small_resnet, 2, published.plain),
+    "plain32_cifar": sample(32, "blocks 5", "blocks 2", published_small.small_resnet, 2, families.plain),
     "resnet32_cifar": sample(32, "blocks 5", "blocks 2", published_small.small_resnet, 2),
     "preactivation_resnet32_cifar": sample(32, "blocks 5", "blocks 2", published_small.small_preactivation_resnet, 2),
-    "mobilenet_v2_0_35": sample(64, "", "", published_small.mobilenet_v2, 0.35),
+    "mobilenet_v2_0_35": sample(64, "", "", families.mobilenet_v2, 0.35),
     "segnet_camvid": sample(32, "(image)", "(image, filters 4)", published_small.segnet, 4),
     "hypercolumns": sample(64, "filters 64", "filters 4, units 16", published_small.hypercolumns, 4, 16),
     "googlenet_paper": sample(32, "", "", published_inception.googlenet),

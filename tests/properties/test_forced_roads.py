@@ -97,4 +97,4 @@ def test_small_networks_mean_the_same_on_every_road(text: str, road: Forced) -> 
 @pytest.mark.parametrize("name", ["lenet", "mobilenet_v2", "resnet18"])
 def test_networks_mean_the_same_on_every_road(name: str, road: Forced) -> None:
     text = (EXAMPLES / f"{name}.maj").read_text(encoding="utf-8").replace("224, 224", "64, 64")
-    agrees(text, road, {})
+    agrees(text.replace('import "', f'import "{EXAMPLES.as_posix()}/'), road, {})

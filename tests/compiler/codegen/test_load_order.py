@@ -18,7 +18,7 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
 def planned(text: str) -> Plan:
-    graph = optimize(Graph.from_program(check_text(text, "test.maj").require()), fold_weights=True)
+    graph = optimize(Graph.from_program(check_text(text, "test.maj", folder=EXAMPLES).require()), fold_weights=True)
     return make_plan(graph, Target.named("x86-64-v4", cores=2))
 
 
