@@ -41,6 +41,14 @@ def test_every_data_file_is_listed():
                 assert any(path.match(pattern) for pattern in patterns), f"{path} is in no wheel"
 
 
-def test_the_links_for_static_checkers_lead_to_the_packages():
-    for link, target in (("dsl", "dsl"), ("compiler", "compiler"), ("runtime", "runtime")):
+def test_the_links_lead_to_the_packages_and_the_networks():
+    for link, target in (("dsl", "dsl"), ("compiler", "compiler"), ("runtime", "runtime"), ("examples", "examples")):
         assert (ROOT / "majuscule" / link).resolve() == (ROOT / target).resolve()
+
+
+def test_every_network_comes_along():
+    """By the link, `majuscule/examples`, which a wheel has as a folder."""
+    patterns = SETUPTOOLS["package-data"]["majuscule"]
+    for path in (ROOT / "examples").rglob("*.maj"):
+        place = path.relative_to(ROOT)
+        assert any(place.match(pattern) and len(Path(pattern).parts) == len(place.parts) for pattern in patterns), place

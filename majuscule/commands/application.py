@@ -26,6 +26,7 @@ from . import (
     exporting,
     formatting,
     inspecting,
+    listing,
     pictures,
     profiling,
     running,
@@ -84,6 +85,7 @@ def options(
 
 
 app.command("check")(checking.check)
+app.command("list")(listing.list_networks)
 app.command("fmt")(formatting.fmt)
 app.command("summary")(inspecting.summary)
 app.command("explain")(inspecting.explain)

@@ -9,14 +9,17 @@ import typer
 
 from .console import print_diagnostics, print_error, print_json
 from .failures import MISTAKES, USAGE, Failure
-from .programs import MODES, check_program, read_text, shown_name
+from .programs import MODES, check_program, program_path, read_text, shown_name
 
 if TYPE_CHECKING:
     from ..dsl.diagnostics import Diagnostic
 
 
 def check(
-    files: Annotated[list[str], typer.Argument(metavar="PROGRAM…", help=".maj files, or - for standard input.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="PROGRAM…", help=".maj files, networks of `maj list`, or - for standard input."),
+    ],
     mode: Annotated[
         str | None, typer.Option("--mode", help="Check for inferring or training only; both if left out.")
     ] = None,
@@ -27,8 +30,9 @@ def check(
     failed = False
     everything: list[Diagnostic] = []
     unreadable = False
-    for path in files:
+    for file in files:
         try:
+            path = program_path(file)
             found, sources, statements = _check_file(path, mode)
         except Failure as failure:
             print_error(failure.message, failure.hints)

@@ -10,6 +10,7 @@ from .compiling import SeedOption, WeightsOption
 from .console import print_json, print_table
 from .data_options import DataOption, DataReader, ResizeOption, StrictOption, normalisation_of
 from .failures import Failure
+from .programs import find_program
 from .running import ThreadsOption
 from .trained import open_trained
 
@@ -21,7 +22,10 @@ _PARTS = ("test", "validation", "train")
 
 def evaluate(
     program: Annotated[
-        str, typer.Argument(metavar="PROGRAM", help="A module, a checkpoint of `maj train`, or a .maj file.")
+        str,
+        typer.Argument(
+            metavar="PROGRAM", help="A module, a checkpoint of `maj train`, or a .maj file.", callback=find_program
+        ),
     ],
     data: DataOption,
     part: Annotated[

@@ -10,7 +10,7 @@ import typer
 from .compiling import SeedOption, WeightsOption
 from .console import print_json
 from .failures import Failure
-from .programs import ModeOption, ProgramFile, load_program
+from .programs import ModeOption, ProgramFile, find_program, load_program
 from .trained import open_trained
 
 if TYPE_CHECKING:
@@ -84,7 +84,10 @@ def import_weights(
 
 def export_weights(
     program: Annotated[
-        str, typer.Argument(metavar="PROGRAM", help="A module, a checkpoint of `maj train`, or a .maj file.")
+        str,
+        typer.Argument(
+            metavar="PROGRAM", help="A module, a checkpoint of `maj train`, or a .maj file.", callback=find_program
+        ),
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="The .safetensors or .npz file to write.")],
     weights: WeightsOption = None,

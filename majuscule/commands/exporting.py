@@ -9,6 +9,7 @@ import typer
 
 from .compiling import CacheOption, ExactOption, RoadOption, SeedOption, TargetOption, WeightsOption
 from .failures import Failure
+from .programs import find_program
 from .trained import open_trained
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 def export(
     program: Annotated[
-        str, typer.Argument(metavar="PROGRAM", help="A .maj file, a module, or a checkpoint of `maj train`.")
+        str,
+        typer.Argument(
+            metavar="PROGRAM", help="A .maj file, a module, or a checkpoint of `maj train`.", callback=find_program
+        ),
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="The folder to write to.")],
     c: Annotated[bool, typer.Option("--c", help="A shared library with a C header, in a folder.")] = False,

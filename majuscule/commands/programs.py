@@ -20,7 +20,39 @@ MODES = ("inferring", "training")
 _MOST_NAMES = 12
 """Of a program with more tensors, a message does not list them."""
 
-ProgramFile = Annotated[str, typer.Argument(metavar="PROGRAM", help="A .maj file, or - for standard input.")]
+
+def program_path(program: str) -> str:
+    """The file of a program: what is given, or, where that is only a name, the network of that name that comes along.
+
+    Raises Failure for a name of neither a file nor a network.
+    """
+    given = Path(program)
+    if program == STDIN or given.suffix or given.name != program or given.is_file():
+        return program
+    from difflib import get_close_matches
+
+    from ..networks import known_networks
+
+    known = known_networks()
+    if program in known:
+        return str(known[program].path)
+    *others, last = get_close_matches(program, known, n=3) or [""]
+    near = f"{', '.join(others)} or {last}" if others else last
+    hints = (f"is {near} meant?",) if near else ()
+    raise Failure(f"there is no file {program}, and no network of that name", *hints, "`maj list` names the networks")
+
+
+def find_program(context: typer.Context, program: str) -> str:
+    """`program_path` for an argument of a command."""
+    return program if context.resilient_parsing else program_path(program)
+
+
+ProgramFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROGRAM", help="A .maj file, a network of `maj list`, or - for standard input.", callback=find_program
+    ),
+]
 ModeOption = Annotated[str, typer.Option("--mode", help="Which statements count: inferring or training.")]
 
 
@@ -51,7 +83,11 @@ def check_program(path: str, mode: str = "inferring", *, text: str | None = None
 
 def shown_name(path: str) -> str:
     """The name of a program in diagnostics."""
-    return "<standard input>" if path == STDIN else path
+    if path == STDIN:
+        return "<standard input>"
+    from ..networks import FOLDER
+
+    return Path(path).name if FOLDER in Path(path).parents else path
 
 
 def load_program(path: str, mode: str = "inferring") -> Program:

@@ -11,13 +11,18 @@ import typer
 from .compiling import ExactOption, RoadOption, SeedOption, WeightsOption, compile_file
 from .console import print_json
 from .failures import Failure, file_problem
-from .programs import STDIN
+from .programs import STDIN, find_program
 
 if TYPE_CHECKING:
     from ..runtime.module import Module
     from .tensors import Array
 
-ModuleFile = Annotated[str, typer.Argument(metavar="PROGRAM", help="A compiled module, or a .maj file.")]
+ModuleFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROGRAM", help="A compiled module, a .maj file, or a network of `maj list`.", callback=find_program
+    ),
+]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, help="How many threads compute; one for each core if left out.")
 ]
