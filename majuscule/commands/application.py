@@ -25,6 +25,7 @@ from . import (
     exchanging,
     exporting,
     formatting,
+    importing,
     inspecting,
     listing,
     pictures,
@@ -96,6 +97,7 @@ app.command("compile")(compiling.compile)
 app.command("run")(running.run)
 app.command("train")(training.train)
 app.command("eval")(evaluating.evaluate)
+app.command("import")(importing.import_model)
 app.command("import-weights")(exchanging.import_weights)
 app.command("export-weights")(exchanging.export_weights)
 app.command("export")(exporting.export)

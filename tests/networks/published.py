@@ -67,7 +67,7 @@ class ShuffleUnit(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         kept, other = (self.short(self.deep(x)), x) if self.halves else x.chunk(2, 1)
         joined = torch.cat([kept, self.branch(other)], 1)
-        return joined.reshape(len(x), 2, -1, *kept.shape[2:]).transpose(1, 2).flatten(1, 2)
+        return joined.reshape(x.shape[0], 2, -1, *kept.shape[2:]).transpose(1, 2).flatten(1, 2)
 
 
 def shufflenet_v2(rows: int, channels: Sequence[int], last: int = 1024) -> nn.Sequential:

@@ -51,7 +51,7 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.patches(x).flatten(2).transpose(1, 2)
-        y = torch.cat([self.token.expand(len(x), 1, -1), y], 1) + self.position
+        y = torch.cat([self.token.expand(x.shape[0], 1, -1), y], 1) + self.position
         for name in self.members:
             y = self.get_submodule(name)(y)
         scores: torch.Tensor = self.classifier(self.norm(y)[:, 0])
