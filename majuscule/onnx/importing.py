@@ -41,16 +41,19 @@ def import_model(source: str | os.PathLike[str] | ModelProto, *, open_batch: boo
     Raises `ImportFailed` for a file that is none, is damaged or has parts that the language cannot say,
     OSError if it cannot be read.
     """
-    if isinstance(source, str | os.PathLike):
-        model = read_model(source)
-        folder, name = Path(source).parent, Path(source).name
-    else:
-        require_onnx()
-        model, folder, name = checked(source, "the model"), None, source.graph.name or "a model"
-    translation = Translation(model, folder, open_batch=open_batch)
-    translation.run()
-    text = translation.program.text(_head(model, name, translation))
-    _check(text, translation)
+    try:
+        if isinstance(source, str | os.PathLike):
+            model = read_model(source)
+            folder, name = Path(source).parent, Path(source).name
+        else:
+            require_onnx()
+            model, folder, name = checked(source, "the model"), None, source.graph.name or "a model"
+        translation = Translation(model, folder, open_batch=open_batch)
+        translation.run()
+        head = _head(model, name, translation)
+    except UnicodeDecodeError as error:  # texts of a message are decoded when they are read
+        raise ImportFailed(f"the model is damaged: a text in it is not UTF-8 ({error.reason})") from error
+    text = _laid_out(translation.program.text(head), translation)
     return ImportedModel(text, translation.program.weights, tuple(translation.inputs), tuple(translation.outputs))
 
 
@@ -60,9 +63,10 @@ def _head(model: ModelProto, name: str, translation: Translation) -> list[str]:
     return ["".join(letter if letter.isprintable() else " " for letter in made)]
 
 
-def _check(text: str, translation: Translation) -> None:
-    """Check that the language takes the program, and that its outputs have the model's shapes."""
+def _laid_out(text: str, translation: Translation) -> str:
+    """The program as the formatter has it, if the language takes it and its outputs have the model's shapes."""
     from ..dsl import check_text
+    from ..dsl.formatter import format_text
 
     result = check_text(text, "imported.maj")
     errors = [one for one in result.diagnostics if one.severity == "error"]
@@ -77,3 +81,4 @@ def _check(text: str, translation: Translation) -> None:
         wanted = [None if isinstance(output.shape[a], Size) else output.shape[a] for a in output.order]
         if len(found) != len(wanted) or any(w is not None and f != w for f, w in zip(found, wanted, strict=True)):
             raise ImportFailed(f"the output {output.name} came out as {found}, not as {wanted}; please report this")
+    return format_text(text)
