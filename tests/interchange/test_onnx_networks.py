@@ -25,15 +25,16 @@ from majuscule.onnx.sizes import Size
 pytest.importorskip("onnx")
 torch = pytest.importorskip("torch")
 peers = pytest.importorskip("peers")
-import published  # noqa: E402 (needs the two)
+import peer_families as families  # noqa: E402 (needs the two)
+import published  # noqa: E402
 import published_further  # noqa: E402
 import published_inception  # noqa: E402
 
 Array = numpy.ndarray[Any, Any]
 TOLERANCE = 1e-4
 FEW = (1, 2, 1, 1)
-GROUPED = functools.partial(published.bottleneck, narrowing=1, groups=32)
-WIDE = functools.partial(published.bottleneck, narrowing=2)
+GROUPED = functools.partial(families.bottleneck, narrowing=1, groups=32)
+WIDE = functools.partial(families.bottleneck, narrowing=2)
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,18 @@ def sample(rows: int, build: Callable[..., Any], *arguments: Any, layers: tuple[
 NETWORKS = {
     "lenet": Sample(28, peers.lenet, channels=1),
     "alexnet": Sample(224, peers.alexnet_pytorch, ("Conv(", "MaxPool(", "Linear(")),
-    "vgg": sample(32, published.vgg, ([3], [3], [3, 3], [3, 3], [3, 3]), layers=("Conv(", "MaxPool(", "Linear(")),
-    "vgg_lrn": sample(32, published.vgg, ([3], [3], [3, 3], [3, 3], [3, 3]), normalise=True),
-    "resnet18": Sample(64, functools.partial(published.resnet, 64, (2, 2, 2, 2)), ("Conv(", "GlobalMeanPool(")),
-    "resnet50": sample(32, published.resnet, FEW, published.bottleneck, 256),
+    "vgg": sample(32, families.vgg, ([3], [3], [3, 3], [3, 3], [3, 3]), layers=("Conv(", "MaxPool(", "Linear(")),
+    "vgg_lrn": sample(32, families.vgg, ([3], [3], [3, 3], [3, 3], [3, 3]), normalise=True),
+    "resnet18": Sample(64, functools.partial(families.resnet, 64, (2, 2, 2, 2)), ("Conv(", "GlobalMeanPool(")),
+    "resnet50": sample(32, families.resnet, FEW, families.bottleneck, 256),
     "preactivation": sample(32, published.preactivation_resnet, (2, 2, 1, 1), layers=("BatchNorm(",)),
-    "resnext": sample(32, published.resnet, FEW, GROUPED, 256, layers=("groups 32",)),
-    "wide_resnet": sample(32, published.resnet, FEW, WIDE, 256),
-    "densenet": sample(32, published.densenet, (2, 1, 3, 1), layers=("BatchNorm(", "MeanPool(")),
-    "squeezenet": sample(64, published.squeezenet, 96, 7, (4, 8)),
+    "resnext": sample(32, families.resnet, FEW, GROUPED, 256, layers=("groups 32",)),
+    "wide_resnet": sample(32, families.resnet, FEW, WIDE, 256),
+    "densenet": sample(32, families.densenet, (2, 1, 3, 1), layers=("BatchNorm(", "MeanPool(")),
+    "squeezenet": sample(64, families.squeezenet, 96, 7, (4, 8)),
     "googlenet": sample(32, published_inception.googlenet),
     "inception": sample(75, published_inception.inception_v3, layers=("MeanPool(",)),
-    "mobilenet": Sample(32, peers.mobilenet_v2, ("relu6(", "groups 32")),
+    "mobilenet": sample(32, families.mobilenet_v2, 1, layers=("relu6(", "groups 32")),
     "mnasnet": sample(64, published.mnasnet, (16, 8, 16, 24, 40, 48, 96, 160)),
     "shufflenet": sample(64, published.shufflenet_v2, (48, 96, 192)),
     "vision_transformer": sample(32, published_further.vision_transformer, 16, 48, 2, 4, layers=("LayerNorm(",)),
