@@ -14,8 +14,8 @@ are not run again, nor is anything once the step has begun to change what it kee
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
@@ -53,6 +53,19 @@ class Recomputation:
                 (self._writers if name in self._written[position] else self._readers)[name].append(position)
         self._end = next((p for p, action in enumerate(self._actions) if self._changes(p, action)), len(self._actions))
         self._again = {name for name in self._size if self._can_be_made_again(name)}
+        self._sources = {
+            name: list(dict.fromkeys(o for w in self._writers[name] for o in _operands(self._actions[w])))
+            for name in self._again
+        }
+        self._in_arena = [[name for name in names if name in self._size] for names in self._touched]
+        self._last: dict[str, int] = {}
+        self._begun, self._over = (numpy.zeros(len(self._actions), numpy.int64) for _ in range(2))
+        for position, names in enumerate(self._in_arena):
+            for name in names:
+                self._begun[position] += self._size[name] if name not in self._last else 0
+                self._last[name] = position
+        for name, position in self._last.items():
+            self._over[position] += self._size[name]
 
     def least_gaps(self) -> frozenset[Gap]:
         """Those gaps with which the fewest bytes are needed at once, of all that are found."""
@@ -91,7 +104,7 @@ class Recomputation:
                 waiting += refused
                 heapq.heapify(waiting)
                 refused = []
-        for gap in sorted(chosen, key=lambda gap: -sum(self._work[w] for w in self._writers[gap[0]])):
+        for gap in sorted(chosen, key=lambda gap: (-sum(self._work[w] for w in self._writers[gap[0]]), gap)):
             if not (self._measured(chosen - {gap}) > goal).any():
                 chosen -= {gap}
         return chosen
@@ -101,15 +114,23 @@ class Recomputation:
         buffers, places = dict(self.plan.buffers), dict(self.plan.places)
         run: list[Action] = []
         notes: list[Note] = []
-        for _, number, names in self._emitted(gaps):
-            action = self._actions[number]
-            again = {name for name in self._written[number] if names[name] != name}
-            for name in again:
-                buffers[names[name]], places[names[name]] = buffers[name], places[name]
-            if again:
-                text = "is computed again, to keep to the limit of memory"
-                notes.append(Note("recomputing", action.origin, text))
-            run.append(renamed(action, names))
+        current: dict[str, str] = {}
+        versions: Counter[str] = Counter()
+        made = deque(self._made_again(gaps))
+        for position, action in enumerate(self._actions):
+            while made and made[0][0] == position:
+                _, name = made.popleft()
+                versions[name] += 1
+                for number in self._writers[name]:
+                    again = self._actions[number]
+                    fresh = {other: f"{other} again {versions[name]}" for other in self._written[number]}
+                    current[name] = fresh[name]
+                    for other, version in fresh.items():
+                        buffers[version], places[version] = buffers[other], places[other]
+                    text = "is computed again, to keep to the limit of memory"
+                    notes.append(Note("recomputing", again.origin, text))
+                    run.append(renamed(again, {**current, **fresh}))
+            run.append(renamed(action, current))
         return replace(self.plan, run=run, buffers=buffers, places=places, notes=(*self.plan.notes, *notes))
 
     # -- what can be made again ------------------------------------------------------------------
@@ -165,7 +186,7 @@ class Recomputation:
         self, chosen: frozenset[Gap], gaps: frozenset[Gap], live: _Numbers, goal: int
     ) -> tuple[float, _Numbers]:
         """Bytes above the goal, over all actions, that further gaps save for the work of one action; 0 if refused."""
-        if gaps <= chosen:
+        if gaps <= chosen or not self._may_save(chosen, gaps, live > goal):
             return 0.0, live
         after = self._measured(chosen | gaps)
         if ((after > goal) & (live <= goal)).any():
@@ -174,82 +195,113 @@ class Recomputation:
         work = sum(self._work[number] for name, _ in gaps for number in self._writers[name])
         return saved / max(work, 1), after
 
+    def _may_save(self, chosen: frozenset[Gap], gaps: frozenset[Gap], above: _Truths) -> bool:
+        """Whether further gaps might take something off the actions that are above the limit; False is certain.
+
+        Where nothing that is let go already is needed to make them again, all that is made again already still
+        is, where it was: then fewer bytes are in use in the gaps alone.
+        """
+        let_go = {name for name, _ in chosen}
+        for name, count in gaps:
+            readers = self._readers[name]
+            end = readers[count + 1] + 1 if count + 1 < len(readers) else len(above)
+            if above[readers[count] + 1 : end].any() or not let_go.isdisjoint(self._sources[name]):
+                return True
+        return False
+
     def _measured(self, gaps: AbstractSet[Gap]) -> _Numbers:
         """For each action the most bytes in use while it, and what must be made again for it, runs."""
-        first: dict[str, int] = {}
-        last: dict[str, int] = {}
-        anchors: list[int] = []
-        for place, (anchor, number, names) in enumerate(self._emitted(gaps)):
-            anchors.append(anchor)
-            for name in self._touched[number]:
-                if name in self._size:
-                    first.setdefault(names[name], place)
-                    last[names[name]] = place
-        change = numpy.zeros(len(anchors) + 1, numpy.int64)
-        for version, place in first.items():
-            size = self._size[version.split(_VERSION)[0]]
-            change[place] += size
-            change[last[version] + 1] -= size
-        live = numpy.zeros(len(self._actions), numpy.int64)
-        numpy.maximum.at(live, anchors, numpy.cumsum(change)[:-1])
-        return live
+        made = self._made_again(gaps)
+        before = numpy.zeros(len(self._actions), numpy.int64)
+        for anchor, name in made:
+            before[anchor] += len(self._writers[name])
+        places = numpy.arange(len(self._actions)) + numpy.cumsum(before)  # of the actions, among all that run
+        change = numpy.zeros(len(self._actions) + int(before.sum()) + 1, numpy.int64)
+        change[places] = self._begun
+        change[places + 1] -= self._over
+        where, amounts = self._moved(gaps, made, places)
+        numpy.add.at(change, where, amounts)
+        return numpy.maximum.reduceat(numpy.cumsum(change)[:-1], places - before)
 
-    def _emitted(self, gaps: AbstractSet[Gap]) -> list[tuple[int, int, dict[str, str]]]:
-        """All that runs: for which action, which action it is, and the names of its buffers."""
-        current = {name: name for names in self._touched for name in names}
+    def _moved(
+        self, gaps: AbstractSet[Gap], made: Sequence[tuple[int, str]], places: _Numbers
+    ) -> tuple[list[int], list[int]]:
+        """Where more or fewer bytes are in use from then on than if all were kept, and how many more."""
+        where: list[int] = []
+        amounts: list[int] = []
+        held: dict[str, bool] = {}  # of all that is let go or read by what is made again
+        last: dict[str, int] = {}  # places where what is held was read by what is made again
+
+        def add(place: int, amount: int) -> None:
+            where.append(place)
+            amounts.append(amount)
+
+        def let_go(until: int) -> None:
+            while ends and ends[-1][0] < until:
+                position, name = ends.pop()
+                add(int(places[position]) + 1, -self._size[name])
+                held[name] = False
+
+        ends = sorted(((self._readers[name][count], name) for name, count in gaps), reverse=True)
+        for done, (anchor, name, number) in enumerate((a, n, w) for a, n in made for w in self._writers[n]):
+            let_go(anchor)
+            place = anchor + done
+            for other in self._in_arena[number]:
+                if other != name and other in self._written[number]:  # working memory
+                    add(place, self._size[other])
+                    add(place + 1, -self._size[other])
+                elif other == name and not held[name]:
+                    add(place, self._size[name])
+                    held[name] = True
+                else:
+                    held.setdefault(other, True)
+                last[other] = place
+        let_go(len(self._actions))
+        for name, is_held in held.items():
+            end = int(places[self._last[name]])
+            add(end + 1, self._size[name])
+            if is_held:
+                add(max(end, last.get(name, 0)) + 1, -self._size[name])
+        return where, amounts
+
+    def _made_again(self, gaps: AbstractSet[Gap]) -> list[tuple[int, str]]:
+        """What is made again, in order, each with the action before which it is."""
+        found: list[tuple[int, str]] = []
         gone: set[str] = set()
-        made: defaultdict[str, int] = defaultdict(int)
-        found: list[tuple[int, int, dict[str, str]]] = []
-        ends = {self._readers[name][count]: set[str]() for name, count in gaps}
+        ends: defaultdict[int, list[str]] = defaultdict(list)
         for name, count in gaps:
-            ends[self._readers[name][count]].add(name)
-
-        def make_again(name: str, anchor: int) -> None:
-            waiting = [name]
+            ends[self._readers[name][count]].append(name)
+        again = {self._readers[name][count + 1] for name, count in gaps if count + 1 < len(self._readers[name])}
+        for position in sorted(again.union(ends)):
+            waiting = [name for name in reversed(self._touched[position]) if name in gone]
             while waiting:
                 name = waiting[-1]
-                missing = [
-                    operand
-                    for number in self._writers[name]
-                    for operand in _operands(self._actions[number])
-                    if operand in gone
-                ]
-                if name in gone and missing:
+                missing = [operand for operand in self._sources[name] if operand in gone] if name in gone else []
+                if missing:
                     waiting += missing
                     continue
                 waiting.pop()
                 if name in gone:
                     gone.discard(name)
-                    made[name] += 1
-                    current[name] = f"{name}{_VERSION}{made[name]}"
-                    for number in self._writers[name]:
-                        names = {n: current[n] for n in self._touched[number]}
-                        for scratch in self._written[number] - {name}:
-                            names[scratch] = f"{scratch}{_VERSION}{made[name]}"
-                        found.append((anchor, number, names))
-
-        for position, names in enumerate(self._touched):
-            for name in names:
-                if name in gone:
-                    make_again(name, position)
-            found.append((position, position, {name: current[name] for name in names}))
-            gone |= ends.get(position, set())
+                    found.append((position, name))
+            if position in ends:
+                gone.update(ends[position])
         return found
 
 
-_VERSION = " again "
 _Numbers = numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]
+_Truths = numpy.ndarray[tuple[int], numpy.dtype[numpy.bool_]]
 
 
-def _operands(action: Action) -> set[str]:
+def _operands(action: Action) -> tuple[str, ...]:
     """Names of the buffers that an action reads."""
     if isinstance(action, Launch):
-        return set(action.operands)
+        return action.operands
     if isinstance(action, Draw):
-        return set()
+        return ()
     if isinstance(action, Guarded):
-        return _operands(action.action) | {action.condition}
-    return {name for inner in action.actions for name in _operands(inner)}
+        return (*_operands(action.action), action.condition)
+    return tuple(name for inner in action.actions for name in _operands(inner))
 
 
 def _work(plan: Plan, action: Action, sizes: Mapping[str, int]) -> int:
