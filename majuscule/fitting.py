@@ -21,7 +21,11 @@ Batch = Mapping[str, object]
 
 
 class Epochs(Protocol):
-    """Data whose batches depend on the epoch; see `runtime.data.Batches`."""
+    """Data whose batches depend on the epoch; see `runtime.data.Batches`.
+
+    Where some batches may be left out there is `numbered_epoch`, too: it gives each batch with its number, so
+    that an epoch is taken up again where it was.
+    """
 
     def epoch(self, number: int, start: int = 0) -> Iterable[Batch]:
         """The batches of an epoch, from number `start` on."""
@@ -76,12 +80,13 @@ def fit(
     callbacks: tuple[Callback, ...],
     monitor: str | None,
     patience: int | None,
-    folder: str | os.PathLike[str] | None,
+    folder: str | os.PathLike[str] | Checkpoints | None,
     every: int | None,
 ) -> list[Report]:
     """See `Trainer.fit`."""
     watched, sign = _watched(trainer, monitor)
-    checkpoints = None if folder is None else Checkpoints(folder)
+    opened = None if folder is None or isinstance(folder, Checkpoints) else Checkpoints(folder)
+    checkpoints = folder if isinstance(folder, Checkpoints) else opened
     reports: list[Report] = []
     for callback in callbacks:
         callback.started(trainer, epochs)
@@ -95,6 +100,8 @@ def fit(
             if any([callback.finished_epoch(trainer, report) for callback in callbacks]):
                 break
     finally:
+        if opened is not None:
+            opened.close()
         for callback in callbacks:
             callback.finished(trainer)
     return reports
@@ -104,7 +111,7 @@ def evaluate(module: Module, data: Data) -> dict[str, float]:
     """Means of a module's outputs, single numbers, over all samples of the data."""
     mean = _Mean(module)
     names = [info.name for info in module.inputs]
-    for batch in _batches(data, 0, 0):
+    for _, batch in _numbered(data, 0, 0):
         given: dict[str, Any] = {name: batch[name] for name in names if name in batch}
         outputs = module(**given)
         found = outputs.items() if len(module.outputs) > 1 else [(module.outputs[0].name, outputs)]
@@ -154,10 +161,10 @@ def _epoch(
     start = time.perf_counter()
     mean = _Mean(trainer.compiled.module, trainer.kept.setdefault("epoch", {"count": 0, "sums": {}}))
     rate = trainer.rate_now
-    for batch in _batches(data, trainer.epoch, trainer.batch):
+    for number, batch in _numbered(data, trainer.epoch, trainer.batch):
         rate = trainer.rate_now
         result = trainer.step(batch)
-        trainer.batch += 1
+        trainer.batch = number + 1
         if result.taken:
             mean.add(batch, result.values)
         if checkpoints is not None and every and result.taken and trainer.steps % every == 0:
@@ -173,11 +180,13 @@ def _epoch(
     return Report(trainer.epoch, trainer.steps, values, measured, rate, time.perf_counter() - start, best)
 
 
-def _batches(data: Data, epoch: int, start: int) -> Iterator[Batch]:
-    """The batches of an epoch from number `start` on."""
+def _numbered(data: Data, epoch: int, start: int) -> Iterator[tuple[int, Batch]]:
+    """The batches of an epoch from number `start` on, each with its number."""
+    if hasattr(data, "numbered_epoch"):
+        return iter(data.numbered_epoch(epoch, start))
     if hasattr(data, "epoch"):
-        return iter(data.epoch(epoch, start))
-    return islice(iter(data), start, None)
+        return enumerate(data.epoch(epoch, start), start)
+    return islice(enumerate(data), start, None)
 
 
 def _watched(trainer: Trainer, monitor: str | None) -> tuple[str, int]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .compiler.road_names import Forced
     from .compiler.training import Step
     from .fitting import Callback, Data, Report
+    from .runtime.checkpoints import Checkpoints
     from .runtime.footprint import Footprint
 
 _FORMAT = 1
@@ -161,7 +162,7 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
         monitor: str | None = None,
         patience: int | None = None,
-        checkpoints: str | os.PathLike[str] | None = None,
+        checkpoints: str | os.PathLike[str] | Checkpoints | None = None,
         every: int | None = None,
     ) -> list[Report]:
         """Train until so many epochs are done in all, and give a report of each that was done now.
@@ -172,7 +173,8 @@ class Trainer:
         small, metrics large.  Training ends early if it was not better for `patience` epochs.
 
         In the folder `checkpoints` the last and the best state are kept, and after `every` so many steps the last.
-        `callbacks` are told of each step and each epoch.  Raises what `step` does.
+        No other training can use the folder meanwhile (`CheckpointError`).  `callbacks` are told of each step
+        and each epoch.  Raises what `step` does.
         """
         from .fitting import fit
 
@@ -238,8 +240,8 @@ class Trainer:
             self._step = self._compiled(self._options, self._step.memory, limit)
         except LimitTooLow as error:
             raise OutOfMemory(
-                f"a step on this batch needs {_amount(others + error.least)} at least, with all recomputed that "
-                f"can be, and the limit is {_amount(self.memory)}; smaller batches need less, also in parts"
+                f"a step on this batch needs {amount_of(others + error.least)} at least, with all recomputed that "
+                f"can be, and the limit is {amount_of(self.memory)}; smaller batches need less, also in parts"
             ) from error
 
     def _draw(self, part: int) -> int:
@@ -405,7 +407,7 @@ def bytes_of(memory: int | str) -> int:
     return count
 
 
-def _amount(count: int) -> str:
+def amount_of(count: int) -> str:
     """Bytes as `bytes_of` reads them, rounded up."""
     unit, name = (1e6, "MB") if count >= 1e6 else (1e3, "kB")
     return f"{math.ceil(10 * count / unit) / 10:.1f} {name}"

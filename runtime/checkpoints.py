@@ -3,7 +3,8 @@
 A checkpoint is a safetensors file, so other tools read its tensors; beside them, in the
 header's metadata under `majuscule`, it has plain values as JSON (the step, seeds, options)
 and the SHA-256 of the tensors.  It is written beside the old one and takes its place by one
-renaming: a process may be killed, and a disk run full, at any moment.
+renaming: a process may be killed, and a disk run full, at any moment.  A folder of checkpoints
+belongs to one training at a time.
 """
 
 from __future__ import annotations
@@ -15,17 +16,23 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .arrays import Array
 from .errors import CheckpointError
 from .tensor_files import map_file, parse_safetensors, safetensors_metadata, safetensors_parts
 from .whole_files import remove_left_overs, whole_file
 
+try:
+    import fcntl
+except ImportError:  # where the system has no such locks
+    fcntl = None  # type: ignore[assignment]
+
 LAST, BEST = "last.safetensors", "best.safetensors"
 """What the checkpoints in a folder are called."""
 
 _KEY = "majuscule"
+_LOCK = ".lock"
 
 
 def save_checkpoint(path: str | os.PathLike[str], tensors: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
@@ -76,10 +83,14 @@ def is_checkpoint(path: str | os.PathLike[str]) -> bool:
 
 
 class Checkpoints:
-    """The checkpoints of one training, in a folder: the last one, and the best one so far."""
+    """The checkpoints of one training, in a folder: the last one, and the best one so far.
+
+    Nobody else can have the folder until it is closed, or the process ends, however it does.  To be used as a
+    context manager.
+    """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Use a folder, which is made if need be; raises `CheckpointError` if it cannot be."""
+        """Use a folder, which is made if need be; raises `CheckpointError` if it cannot be or another training does."""
         self.folder = Path(folder)
         self.last = self.folder / LAST
         self.best = self.folder / BEST
@@ -87,8 +98,19 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise CheckpointError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+        self._lock = _lock(self.folder)
         for path in (self.last, self.best):
             remove_left_overs(path)
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        self._lock.close()
 
     def save(self, tensors: Mapping[str, Array], meta: Mapping[str, Any], *, best: bool = False) -> None:
         """Replace the last checkpoint, and the best one too if this is better."""
@@ -99,6 +121,23 @@ class Checkpoints:
                     shutil.copyfileobj(saved, file)
             except OSError as error:
                 raise _unwritable(self.best, error) from error
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """A file whose lock says that the folder is in use; raises `CheckpointError` if it is already."""
+    try:
+        file = open(folder / _LOCK, "ab")  # noqa: SIM115
+    except OSError as error:
+        raise CheckpointError(f"cannot write to the folder {folder}: {error.strerror or error}") from error
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.close()
+            raise CheckpointError(f"another training is at work in the folder {folder}") from error
+        except OSError:  # some file systems know no locks
+            pass
+    return file
 
 
 def _digest(parts: Sequence[memoryview]) -> str:

@@ -119,35 +119,35 @@ def train(
     if early_stopping is not None and datasets.validation is None:
         raise Failure("--early-stopping needs data that tell when it gets no better", "give --validation or --split")
     print(datasets.describe(), file=people)
-    checkpoints = Checkpoints(folder)
-    normalisation = Normalisation.of(datasets.training) if normalise else None
-    batches = Batches(
-        datasets.training, batch, seed=seed, augmentations=parse_augmentations(augment), normalisation=normalisation
-    )
     options: dict[str, Any] = {
         "data": data, "validation": validation, "split": split, "samples": len(datasets.training), "batch": batch,
         "augment": augment, "normalise": normalise, "resize": resize, "seed": seed, "optimiser": optimiser,
         "rate": rate, "schedule": schedule, "warmup": warmup, "freeze": freeze, "clip": clip, "accumulate": accumulate,
     }  # fmt: skip
-    print("compiling the training step", file=people, flush=True)
-    trainer = prepare_trainer(
-        source, options, steps=len(batches), epochs=epochs, weights=weights, threads=threads, memory=memory,
-        last=checkpoints.last if resume else None,
-    )  # fmt: skip
-    metadata = metadata_of(datasets.training, normalisation)
-    trainer.kept |= {"options": options, "sources": source_names(checked.sources), "metadata": metadata}
-    results = _fit(
-        trainer,
-        batches,
-        None if datasets.validation is None else _checking(datasets.validation, batches),
-        None if datasets.test is None else _checking(datasets.test, batches),
-        epochs=epochs,
-        patience=early_stopping,
-        checkpoints=checkpoints,
-        module_file=module_file,
-        tensorboard=tensorboard,
-        people=people,
-    )
+    with Checkpoints(folder) as checkpoints:
+        normalisation = Normalisation.of(datasets.training) if normalise else None
+        batches = Batches(
+            datasets.training, batch, seed=seed, augmentations=parse_augmentations(augment), normalisation=normalisation
+        )
+        print("compiling the training step", file=people, flush=True)
+        trainer = prepare_trainer(
+            source, options, steps=len(batches), epochs=epochs, weights=weights, threads=threads, memory=memory,
+            last=checkpoints.last if resume else None,
+        )  # fmt: skip
+        metadata = metadata_of(datasets.training, normalisation)
+        trainer.kept |= {"options": options, "sources": source_names(checked.sources), "metadata": metadata}
+        results = _fit(
+            trainer,
+            batches,
+            None if datasets.validation is None else _checking(datasets.validation, batches),
+            None if datasets.test is None else _checking(datasets.test, batches),
+            epochs=epochs,
+            patience=early_stopping,
+            checkpoints=checkpoints,
+            module_file=module_file,
+            tensorboard=tensorboard,
+            people=people,
+        )
     if as_json:
         print_json(results.as_json())
     else:
@@ -199,7 +199,7 @@ def _fit(
                     validation=None if validation is None else session.checks(validation),
                     callbacks=[session],
                     patience=patience,
-                    checkpoints=checkpoints.folder,
+                    checkpoints=checkpoints,
                 )
         except Interrupted:
             print(f"stopped in epoch {trainer.epoch + 1} after {trainer.steps:,} steps", file=people)
@@ -212,7 +212,7 @@ def _fit(
             ) from error
         return finish(
             trainer, checkpoints, history, module_file=module_file, test=test, validated=validation is not None,
-            seconds=time.monotonic() - started, stopped_early=trainer.epoch < epochs,
+            seconds=time.monotonic() - started, stopped_early=trainer.epoch < epochs, memory=session.memory,
         )  # fmt: skip
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
+from ..trainer import amount_of
+
 _SECONDS_BETWEEN_LINES = 60.0
 """How often a long epoch is told of where there is no terminal."""
 
@@ -67,6 +69,10 @@ class Display:
         left = f"  {self._left()} left" if self._step < self._steps else ""
         text = f"epoch {epoch:{width}}/{self._epochs}  {numbers(values)}  {rate:,.0f} samples/s{left}"
         self._line(f"{text}  {note}".rstrip())
+
+    def memory(self, step: int, limit: int) -> None:
+        """Tell of the bytes that a step holds, and of how many there may be."""
+        self._line(f"{'memory':10} {amount_of(step)} in a step, of {amount_of(limit)} that there may be")
 
     def say(self, text: str) -> None:
         """A line of its own."""

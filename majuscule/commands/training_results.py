@@ -32,6 +32,8 @@ class Results:
     test: Mapping[str, float]
     weights_of_epoch: int
     stopped_early: bool
+    memory: Mapping[str, int]
+    """Bytes: what a `step` held, and the `limit`; empty if there was none."""
     files: Mapping[str, Path]
     """By what they are: module, checkpoint, best, history, table, curves."""
 
@@ -63,6 +65,7 @@ def finish(
     validated: bool,
     seconds: float,
     stopped_early: bool,
+    memory: Mapping[str, int],
 ) -> Results:
     """Write the module and the curves; if every epoch was checked, of the best epoch, else of the last.
 
@@ -88,6 +91,7 @@ def finish(
         test=tested,
         weights_of_epoch=trainer.epoch,
         stopped_early=stopped_early,
+        memory=memory,
         files={
             "module": module_file,
             "checkpoint": checkpoints.last,

@@ -11,6 +11,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from ..fitting import Callback, Report
+from ..runtime.arrays import as_array
 
 if TYPE_CHECKING:
     from ..fitting import Batch
@@ -82,21 +83,24 @@ class Session(Callback):
         self._display = display
         self._interruption = interruption
         self._saved = self._started = self._worked = time.monotonic()
-        self._samples = 0
+        self._samples = self._largest = 0
+        self.memory: dict[str, int] = {}
+        """The bytes that a `step` on the largest batch so far holds, and the `limit`, if there is one."""
 
     # -- data ------------------------------------------------------------------------------------
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from number `start` on.
+        """The batches of an epoch, from number `start` on."""
+        return (batch for _, batch in self.numbered_epoch(number, start))
 
-        The trainer counts the batches that it was given; batches without a readable sample count, too.
-        """
+    def numbered_epoch(self, number: int, start: int = 0) -> Iterator[tuple[int, Batch]]:
+        """The same, each batch with its number."""
         self._started = self._worked = time.monotonic()
         self._samples = 0
         for place, batch in self._batches.numbered_epoch(number, start):
-            self._trainer.batch = place
             self._samples += len(next(iter(batch.values())))
-            yield batch
+            yield place, batch
+            self._note_memory(batch)
 
     def checks(self, batches: Batches) -> Checks:
         """Data to evaluate on, during which the user may ask to stop, too."""
@@ -136,6 +140,14 @@ class Session(Callback):
         if self._interruption.asked:
             self._save()
             raise Interrupted
+
+    def _note_memory(self, batch: Batch) -> None:
+        """Tell what a step on a batch holds, where there is a limit and no batch was as large before."""
+        size = sum(as_array(values, name).nbytes for name, values in batch.items())
+        if self._trainer.memory is not None and size > self._largest:
+            self._largest = size
+            self.memory = {"step": self._trainer.memory_of(batch).total, "limit": self._trainer.memory}
+            self._display.memory(**self.memory)
 
     def _save(self) -> None:
         self._trainer.save(self._last)

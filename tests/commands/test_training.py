@@ -8,6 +8,9 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from majuscule.commands.application import app
 from majuscule.commands.training_display import Display, duration
 from majuscule.commands.training_session import Interruption
 from majuscule.runtime.checkpoints import load_checkpoint
-from majuscule.trainer import Trainer
+from majuscule.trainer import Trainer, amount_of, bytes_of
 
 Maj = Callable[..., Any]
 
@@ -166,6 +169,57 @@ def test_a_training_goes_on_where_it_was_even_if_whole_batches_cannot_be_read(
     assert "is no picture that can be read" in strict.stderr
 
 
+def test_two_trainings_never_share_a_folder_and_a_killed_one_goes_on(maj: Maj, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "majuscule", *TRAIN, "--epochs", "1000000"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = tmp_path / "net.training" / "last.safetensors"
+    try:
+        while not last.exists():
+            assert first.poll() is None
+            time.sleep(0.05)
+        second = maj(*TRAIN, "--epochs", "1", "--resume")
+        assert second.exit_code == 2
+        assert second.stderr == "error: another training is at work in the folder net.training [R502]\n"
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.wait()
+    epochs = load_checkpoint(last)[1]["epoch"] + 1
+    assert maj(*TRAIN, "--epochs", str(epochs), "--resume").exit_code == 0
+    assert load_checkpoint(last)[1]["epoch"] == epochs
+    assert [entry["epoch"] for entry in _history(tmp_path) if entry["kind"] == "epoch"] == [*range(1, epochs + 1)]
+
+
+LARGE = """\
+Given image[4, 4, 1]
+scores[3] = FC(FC(FC(image, units 400), units 400), Φ)
+when training:
+    Given label[]: int64
+    loss cost = cross_entropy(scores, label)
+output scores
+"""
+
+
+def test_a_checkpoint_that_cannot_be_written_whole_is_told_and_the_last_one_kept(maj: Maj, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    (tmp_path / "net.maj").write_text(LARGE, encoding="utf-8")
+    assert maj(*TRAIN, "--epochs", "1").exit_code == 0
+    last = tmp_path / "net.training" / "last.safetensors"
+    before, size = last.read_bytes(), last.stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+    try:
+        failed = maj(*TRAIN, "--epochs", "2", "--resume")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert failed.exit_code == 2
+    assert re.search(r"cannot write the checkpoint \S+: File too large, and the one before is kept", failed.stderr)
+    assert "Traceback" not in failed.stderr
+    assert last.read_bytes() == before
+    assert maj(*TRAIN, "--epochs", "2", "--resume").exit_code == 0
+    assert load_checkpoint(last)[1]["epoch"] == 2
+
+
 def _scores(images: Any, tensors: dict[str, Any], metadata: dict[str, Any]) -> Any:
     """The program in NumPy."""
     known = metadata["normalisation"]["image"]
@@ -302,7 +356,12 @@ def test_training_keeps_to_a_limit_of_memory_or_says_what_it_needs(maj: Maj, tra
     assert refused.exit_code == 2
     found = re.search(r"needs ([\d.]+ kB) at least.* the limit is 1.0 kB", refused.output)
     assert found is not None, refused.output
-    assert maj(*TRAIN, "--epochs", "2", "--memory", found[1], "--checkpoint", "enough").exit_code == 0
+    done = maj(*TRAIN, "--epochs", "2", "--memory", found[1], "--checkpoint", "enough", "--json")
+    assert done.exit_code == 0
+    memory = json.loads(done.stdout)["memory"]
+    assert memory["step"] <= memory["limit"] == bytes_of(found[1])
+    assert f"memory     {amount_of(memory['step'])} in a step, of {found[1]} that there may be" in done.stderr
+    assert done.stderr.count("memory  ") == 1
     folders = (tmp_path / "enough", trained / "net.training")
     one, other = (load_checkpoint(folder / "last.safetensors")[0] for folder in folders)
     assert {name: array.tobytes() for name, array in one.items()} == {n: a.tobytes() for n, a in other.items()}

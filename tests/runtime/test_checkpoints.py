@@ -26,6 +26,11 @@ TENSORS = {
 META = {"step": 7, "rate": 0.1, "options": {"optimiser": "Adam"}, "name": "Δ"}
 
 
+def _files(folder: Path) -> list[str]:
+    """What lies in a folder, but for its lock."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+
+
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.safetensors", TENSORS, META)
     tensors, meta = load_checkpoint(tmp_path / "a.safetensors")
@@ -91,7 +96,39 @@ def test_a_full_disk_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(CheckpointError, match="the disk is full, and the one before is kept"):
         checkpoints.save(TENSORS, {"step": 2})
     assert load_checkpoint(checkpoints.last)[1] == {"step": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
+    assert _files(tmp_path) == ["last.safetensors"]
+
+
+LIMITED = """
+import resource, sys, numpy
+from majuscule.runtime.checkpoints import Checkpoints
+from majuscule.runtime.errors import CheckpointError
+checkpoints = Checkpoints(sys.argv[1])
+tensors = {"W": numpy.full(5000, 1.0), "slot": numpy.full(7, 1.0)}
+checkpoints.save(tensors, {"step": 1}, best=True)
+size = checkpoints.last.stat().st_size
+for step, limit in enumerate((0, 1, 7, 8, 100, 4096, 8192, size // 2, size - 60, size - 1), 2):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        checkpoints.save({name: array + 1 for name, array in tensors.items()}, {"step": step}, best=True)
+    except CheckpointError as error:
+        print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, resource.RLIM_INFINITY))
+checkpoints.save({name: array + 2 for name, array in tensors.items()}, {"step": 99})
+"""
+
+
+def test_files_that_the_system_lets_grow_only_so_far_leave_the_one_before(tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    message = f"cannot write the checkpoint {tmp_path / 'last.safetensors'}: File too large, and the one before is kept"
+    assert [line.partition(" [")[0] for line in done.stdout.splitlines()] == [message] * 10
+    assert _files(tmp_path) == ["best.safetensors", "last.safetensors"]
+    best, last = (load_checkpoint(tmp_path / f"{name}.safetensors") for name in ("best", "last"))
+    assert (best[1]["step"], last[1]["step"]) == (1, 99)
+    assert (best[0]["W"] == 1).all()
+    assert (last[0]["W"] == 3).all()
 
 
 WRITER = """
@@ -131,7 +168,33 @@ def _kill_writers(folder: Path, times: int) -> None:
 def test_a_killed_writer_leaves_whole_checkpoints(tmp_path: Path) -> None:
     _kill_writers(tmp_path, 5)
     Checkpoints(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.safetensors", "last.safetensors"]
+    assert _files(tmp_path) == ["best.safetensors", "last.safetensors"]
+
+
+def test_a_folder_belongs_to_one_training_at_a_time(tmp_path: Path) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path), "0"], stdout=subprocess.PIPE, text=True
+    )  # fmt: skip
+    try:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "best.safetensors").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for _ in range(20):  # what it writes at the moment is not taken for something left over
+            with pytest.raises(CheckpointError, match=f"another training is at work in the folder {tmp_path}"):
+                Checkpoints(tmp_path)
+        assert writer.poll() is None
+    finally:
+        writer.kill()
+        writer.wait()
+        if writer.stdout is not None:
+            writer.stdout.close()
+    with Checkpoints(tmp_path) as checkpoints:
+        assert load_checkpoint(checkpoints.last)[1]["step"] > 0
+        with pytest.raises(CheckpointError, match="another training"):
+            Checkpoints(tmp_path)
+    Checkpoints(tmp_path).close()
 
 
 @pytest.mark.slow

@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy
 import pytest
+from PIL import Image
 
 import majuscule
+from majuscule.fitting import Callback
+from majuscule.runtime.data import Batches, match_inputs, open_dataset
+from majuscule.runtime.training import StepResult
 
 TEXT = """
 Given x[6]
@@ -19,6 +23,16 @@ when training:
     loss cost = cross_entropy(s, label)
     metric right = accuracy(s, label)
 output s
+"""
+
+
+PICTURES = """
+Given image[4, 4, 1]
+scores[3] = FC(image, Φ)
+when training:
+    Given label[]: int64
+    loss cost = cross_entropy(scores, label)
+output scores
 """
 
 
@@ -60,6 +74,45 @@ def test_a_training_goes_on_bit_for_bit(trainer: majuscule.Trainer, tmp_path: Pa
     other.fit(batches, 2)
     assert state(other) == state(whole)
     assert (other.steps, other.epoch) == (10, 2)
+
+
+class Stop(Callback):
+    """Ends a training in its middle, as a failure would."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def stepped(self, trainer: majuscule.Trainer, result: StepResult) -> None:
+        if trainer.steps == self.after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.filterwarnings("ignore:.* is no picture that can be read")
+def test_a_training_goes_on_where_it_was_when_batches_cannot_be_read(tmp_path: Path) -> None:
+    for number, value in enumerate(numpy.random.default_rng(0).integers(0, 256, (12, 4, 4), "uint8")):
+        folder = tmp_path / "pictures" / "abc"[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(value).save(folder / f"{number:02}.png")
+        if number in (2, 3, 7):
+            (folder / f"{number:02}.png").write_bytes(b"no picture")
+    text = PICTURES
+    inputs = majuscule.Trainer(text).compiled.inputs
+
+    def batches() -> Batches:
+        return Batches(match_inputs(open_dataset(tmp_path / "pictures"), inputs), 1)
+
+    whole = majuscule.Trainer(text)
+    whole.fit(batches(), 2)
+    assert whole.steps == 18
+    for stop in (3, 7, 12):
+        with pytest.raises(KeyboardInterrupt):
+            majuscule.Trainer(text).fit(batches(), 2, callbacks=[Stop(stop)], checkpoints=tmp_path / "run", every=1)
+        again = majuscule.Trainer(text)
+        again.load(tmp_path / "run" / "last.safetensors")
+        assert again.steps == stop
+        again.fit(batches(), 2, checkpoints=tmp_path / "run")
+        assert (again.steps, again.epoch, again.batch) == (18, 2, 0)
+        assert state(again) == state(whole)
 
 
 def test_threads_do_not_matter() -> None:
