@@ -15,7 +15,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .api import check, compile, compile_program, export_c, export_weights, gradient, import_weights, load
+    from .api import (
+        check,
+        compile,
+        compile_program,
+        export_c,
+        export_onnx,
+        export_weights,
+        gradient,
+        import_weights,
+        load,
+    )
     from .dsl.diagnostics import SourceErrors
     from .runtime.errors import ModuleError
     from .runtime.module import Module, Outputs
@@ -38,6 +48,7 @@ __all__ = [
     "compile",
     "compile_program",
     "export_c",
+    "export_onnx",
     "export_weights",
     "gradient",
     "import_weights",
@@ -56,6 +67,7 @@ _HOMES = {
     "compile": ".api",
     "compile_program": ".api",
     "export_c": ".api",
+    "export_onnx": ".api",
     "export_weights": ".api",
     "gradient": ".api",
     "import_weights": ".api",

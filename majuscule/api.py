@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .exchange.report import Report
     from .runtime.arrays import Array
     from .runtime.artifact import Artifact
+    from .runtime.signature import TensorInfo
     from .runtime.weights import WeightsSource
 
 Mode = Literal["inferring", "training", "evaluating"]
@@ -147,12 +148,10 @@ def _compiled(
     from .compiler.codegen.compiled import compile_graph
     from .compiler.codegen.target import Target
     from .compiler.graph import Graph
-    from .compiler.interpreter import initial_values
     from .compiler.pipeline import optimize
     from .runtime.artifact import Artifact
     from .runtime.host import cpu_features
     from .runtime.signature import describe_tensor
-    from .runtime.weights import read_weights
 
     asked = asked_for(exact, road)
     graph = optimize(Graph.from_program(program), fold_weights=program.mode != "training")
@@ -160,10 +159,7 @@ def _compiled(
     compiled = compile_graph(graph, target=found, asked=asked, cache=cache)
     manifest = compiled.manifest
     wanted = [describe_tensor(entry) for entry in (*manifest["parameters"], *manifest["states"])]
-    if weights is None:
-        values = initial_values(program, seed, [info.name for info in wanted])
-    else:
-        values = read_weights(weights, wanted)
+    values = _first_or_given(program, weights, wanted, seed)
     return compiled, Artifact(manifest, compiled.library, values, compiled.constants, dict(sources or {}))
 
 
@@ -281,6 +277,40 @@ def export_weights(
 
     choices = Choices(rename, skip, by, inside, channels)
     return exported(_checked_program(program, mode), weights, like, choices)
+
+
+def export_onnx(
+    program: str | os.PathLike[str] | Program,
+    path: str | os.PathLike[str],
+    *,
+    weights: WeightsSource | None = None,
+    seed: int = 0,
+) -> None:
+    """Write a program as an ONNX model, with its weights; the file appears whole or not at all.
+
+    `program` is a path, the text of a program, or a checked one; `weights` and `seed` are as for `compile`.
+    Inputs, outputs and weights keep names, order of axes, shapes and dtypes; open sizes stay open.
+
+    Raises `SourceErrors`, `WeightsError`, `ExportError` for what ONNX cannot say or where the package onnx is
+    missing, and OSError.
+    """
+    from .exchange.importing import wanted_weights
+    from .onnx_export.writing import write_model
+
+    checked = _checked_program(program, "inferring")
+    write_model(Path(path), checked, _first_or_given(checked, weights, wanted_weights(checked), seed))
+
+
+def _first_or_given(
+    program: Program, weights: WeightsSource | None, wanted: Sequence[TensorInfo], seed: int
+) -> Mapping[str, Array]:
+    """The weights that are wanted, given or, by `seed`, as the program starts them; raises `WeightsError`."""
+    from .compiler.interpreter import initial_values
+    from .runtime.weights import read_weights
+
+    if weights is None:
+        return initial_values(program, seed, [info.name for info in wanted])
+    return read_weights(weights, wanted)
 
 
 def _checked_program(program: str | os.PathLike[str] | Program, mode: Mode) -> Program:

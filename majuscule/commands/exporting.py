@@ -1,4 +1,4 @@
-"""`maj export`: a program for other tools: a shared library for C."""
+"""`maj export`: a program for other tools: a shared library for C, or a model of ONNX."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def export(
             metavar="PROGRAM", help="A .maj file, a module, or a checkpoint of `maj train`.", callback=find_program
         ),
     ],
-    output: Annotated[str, typer.Option("--output", "-o", help="The folder to write to.")],
+    output: Annotated[str, typer.Option("--output", "-o", help="The .onnx file to write, or, with --c, the folder.")],
     c: Annotated[bool, typer.Option("--c", help="A shared library with a C header, in a folder.")] = False,
     weights: WeightsOption = None,
     seed: SeedOption = 0,
-    embed: Annotated[bool, typer.Option("--embed", help="Put the weights into the library.")] = False,
+    embed: Annotated[bool, typer.Option("--embed", help="Put the weights into the library (--c).")] = False,
     target: TargetOption = "cpu",
     exact: ExactOption = False,
     road: RoadOption = None,
@@ -35,15 +35,34 @@ def export(
 ) -> None:
     """Write a program for other tools.
 
-    A module's program is compiled again, with its weights, for the target and with the options given here.
+    For C, a module's program is compiled again, with its weights, for the target and with the options given here.
     """
-    if not c:
-        raise Failure("say what to write", "--c -o FOLDER writes a shared library for C")
     path = Path(output)
+    if not path.parent.is_dir():
+        raise Failure(f"there is no directory {path.parent} to write {path.name} to")
+    if c:
+        _export_c(program, path, weights, seed, embed, target, exact, road, cache)
+    elif path.suffix.lower() == ".onnx":
+        if embed or exact or road is not None or target != "cpu":
+            raise Failure("a model of ONNX is for any machine: --embed, --target, --exact and --road go with --c")
+        _export_onnx(program, path, weights, seed)
+    else:
+        raise Failure("say what to write", "-o NAME.onnx is a model of ONNX", "--c -o FOLDER is a library for C")
+
+
+def _export_c(
+    program: str,
+    path: Path,
+    weights: str | None,
+    seed: int,
+    embed: bool,
+    target: str,
+    exact: bool,
+    road: str | None,
+    cache: bool,
+) -> None:
     if path.exists() and not path.is_dir():
         raise Failure(f"{path} is a file, not a folder to write a library to")
-    if not path.parent.is_dir():
-        raise Failure(f"there is no directory {path.parent} to make {path.name} in")
     found, values = _opened(program, weights)
     from ..api import export_c
     from ..compiler.codegen.asked import asked_for
@@ -61,6 +80,16 @@ def export(
         embed=embed,
     )
     typer.echo("wrote " + ", ".join(map(str, files)), err=True)
+
+
+def _export_onnx(program: str, path: Path, weights: str | None, seed: int) -> None:
+    if path.is_dir():
+        raise Failure(f"{path} is a directory, not a file")
+    found, values = _opened(program, weights)
+    from ..api import export_onnx
+
+    export_onnx(found, path, weights=values, seed=seed)
+    typer.echo(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)", err=True)
 
 
 def _opened(program: str, weights: str | None) -> tuple[Program, dict[str, Any] | None]:
