@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -23,10 +24,8 @@ from .errors import CheckpointError
 from .tensor_files import map_file, parse_safetensors, safetensors_metadata, safetensors_parts
 from .whole_files import remove_left_overs, whole_file
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # where the system has no such locks
-    fcntl = None  # type: ignore[assignment]
 
 LAST, BEST = "last.safetensors", "best.safetensors"
 """What the checkpoints in a folder are called."""
@@ -129,7 +128,7 @@ def _lock(folder: Path) -> IO[bytes]:
         file = open(folder / _LOCK, "ab")  # noqa: SIM115
     except OSError as error:
         raise CheckpointError(f"cannot write to the folder {folder}: {error.strerror or error}") from error
-    if fcntl is not None:
+    if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -95,7 +95,7 @@ def check_plan(text: str, part: float) -> bool:
     return len(limited.run) > len(plan.run)
 
 
-@settings(max_examples=15, **LAX)
+@settings(max_examples=10, **LAX)
 @given(trainings(), PARTS)
 def test_what_is_computed_again_follows_from_the_same_and_fits(text: str, part: float) -> None:
     check_plan(text, part)
