@@ -8,7 +8,7 @@ from .calls import Call
 from .errors import CannotSay
 from .sizes import Dim, Size
 from .values import Constant, Tensor, Value, channels_last, letters
-from .writing import pair
+from .writing import LAYERS_DTYPE, pair
 
 _LAYERS = {1: "Conv1d", 2: "Conv", 3: "Conv3d"}
 _PLACES = ("x", "y", "z")
@@ -111,7 +111,9 @@ def _conv(call: Call) -> Sequence[Value]:
     shape = (data.shape[0], filters, *covered(data.shape[2:], width, stride, dilation, pads))
     result = call.result(shape, channels_last(data.rank), data.dtype)
     bias = call.value(2) if call.given(2) else None
-    if not isinstance(weight, Constant) or not (bias is None or isinstance(bias, Constant)):
+    if not (isinstance(weight, Constant) and (bias is None or isinstance(bias, Constant))) or (
+        data.dtype != LAYERS_DTYPE
+    ):
         return [_equation(call, data, weight, bias, result, groups, stride, dilation, pads)]
     options = window_options(width, stride, dilation, pads)
     options |= ({"groups": groups} if groups > 1 else {}) | {"filters": filters}

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from .calls import Call, scalar
+from .dtypes import named
 from .errors import CannotSay
+from .model_files import DTYPES
 from .sizes import Dim
 from .values import Constant, Tensor, Value, letters
 from .writing import number
@@ -50,11 +52,10 @@ def each(call: Call, formula: str, operands: Sequence[Value], dtype: str | None 
     present = {axis for tensor in aligned for axis in tensor.order}
     order = (*first.order, *(axis for axis in range(len(shape)) if axis in present and axis not in first.order))
     result = call.result(shape, order, made)
-    typed = f"{result.name}{_annotation(call, made, tensors, dtype)}"
     whole = all(tensor.shape == shape and tensor.order == order for tensor in aligned)
     if whole and not any(_looks_like_an_index(tensor.name) for tensor in tensors):
         body = formula.format(*(text.name if isinstance(text, Tensor) else text for text in texts))
-        call.program.write(f"{typed} = {body}")
+        call.program.write(f"{result.name} = {body}")
         return result
     marks = letters(result)
     reads = iter(aligned)
@@ -64,10 +65,6 @@ def each(call: Call, formula: str, operands: Sequence[Value], dtype: str | None 
         if axis in order and isinstance(size, int) and size != 1 and all(
             axis not in tensor.order or tensor.shape[axis] == 1 for tensor in aligned)
     })  # fmt: skip
-
-
-def _annotation(call: Call, made: str, tensors: Sequence[Tensor], dtype: str | None) -> str:
-    return ""
 
 
 def _literal(operand: Value) -> str | None:
@@ -173,7 +170,9 @@ def _power(call: Call) -> Sequence[Value]:
     if known is not None and float(known) == int(known):
         literal = Constant(exponent.array.astype("int64"), "") if isinstance(exponent, Constant) else exponent
         return [each(call, "{0}^{1}", [base, literal])]
-    return [each(call, "{0}^{1}", [base, exponent])]
+    dtype = base.dtype if isinstance(base, Tensor) else base.array.dtype.name
+    mixed = not _is_float(base) and _is_float(exponent)
+    return [each(call, f"{dtype}({{0}}^{{1}})" if mixed else "{0}^{1}", [base, exponent], dtype)]
 
 
 def _clip(call: Call) -> Sequence[Value]:
@@ -191,8 +190,6 @@ def _clip(call: Call) -> Sequence[Value]:
 
 
 def _cast(call: Call) -> Sequence[Value]:
-    from .dtypes import named
-
     return _converted(call, named(call.get("to")))
 
 
@@ -206,6 +203,8 @@ def _converted(call: Call, dtype: str) -> Sequence[Value]:
     found = value.dtype if isinstance(value, Tensor) else value.array.dtype.name
     if found == dtype:
         return [value]
+    if dtype not in DTYPES:
+        raise CannotSay(f"{dtype} is no dtype of the language")
     return [each(call, "{0} != 0" if dtype == "bool" else f"{dtype}({{0}})", [value], dtype)]
 
 
@@ -241,6 +240,17 @@ def _prelu(call: Call) -> Sequence[Value]:
     return [each(call, "max(0, {0}) + {1} * min(0, {0})", [call.value(0), call.value(1)])]
 
 
+def _infinite(call: Call) -> Sequence[Value]:
+    largest = {"float64": "1.7976931348623157e308", "float32": "3.4028234663852886e38", "float16": "65504"}
+    value = call.tensor(0)
+    if value.dtype not in largest:
+        raise CannotSay(f"{value.dtype} has no infinities that can be told")
+    limit = largest[value.dtype]
+    sides = [f"{{0}} > {limit}"] if call.get("detect_positive", 1) else []
+    sides += [f"{{0}} < -{limit}"] if call.get("detect_negative", 1) else []
+    return [each(call, " or ".join(sides) or "{0} != {0} and {0} == {0}", [value], "bool")]
+
+
 RULES: dict[str, Rule] = {
     "Abs": _simple("abs({0})"),
     "Add": _simple("{0} + {1}"),
@@ -268,6 +278,8 @@ RULES: dict[str, Rule] = {
     "LeakyRelu": _with("{{ {0} if {0} >= 0 ; <alpha> * {0} otherwise }}", alpha=0.01),
     "Less": _simple("{0} < {1}", "bool"),
     "LessOrEqual": _simple("{0} <= {1}", "bool"),
+    "IsInf": _infinite,
+    "IsNaN": _simple("{0} != {0}", "bool"),
     "Log": _simple("log({0})"),
     "Max": _folded("max(<left>, <right>)"),
     "Mean": _mean,

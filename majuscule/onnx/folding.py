@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**26
 """Elements of a constant that is computed."""
-_GROWING = frozenset(["ConstantOfShape", "Expand", "Range", "Tile", "OneHot", "EyeLike", "Pad", "Resize"])
+_GROWING = frozenset(["ConstantOfShape", "Expand", "Range", "Tile", "OneHot", "Pad", "Resize"])
 _RANDOM = frozenset([
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
 ])  # fmt: skip
@@ -68,18 +68,22 @@ def _as_objects(sizes: Sequence[Dim]) -> Array:
 
 def _require_small(node: NodeProto, inputs: Sequence[Constant | None]) -> None:
     """Refuse what would fill the memory: the size of the result is told by the numbers in the inputs."""
-    counting = [value.array for value in inputs if value is not None and value.array.dtype.kind in "iuf"]
-    numbers = [array.astype(numpy.float64).reshape(-1) for array in counting]
+    arrays = [numpy.zeros(0) if value is None else value.array for value in inputs]
+    numbers = [array.astype(numpy.float64).reshape(-1) if array.dtype.kind in "iuf" else array for array in arrays]
+    shape = numpy.array(arrays[0].shape, numpy.float64)
     operator = node.op_type
     if operator == "Range":
-        start, limit, step = (float(value[0]) for value in numbers[:3])
-        count = abs(limit - start) / abs(step) if step else math.inf
-    elif operator in ("ConstantOfShape", "Expand", "Tile"):
-        count = float(numpy.prod(numpy.maximum(numbers[-1], 1), dtype=numpy.float64))
-        count *= inputs[0].array.size if operator != "ConstantOfShape" and inputs[0] is not None else 1
-    else:
-        count = max((float(numpy.abs(value).max(initial=0)) for value in numbers[1:]), default=0.0) ** 2
-    if not count <= _LARGEST:
+        start, limit, step = (value[0] for value in numbers)
+        sizes = numpy.array([abs(limit - start) / abs(step) if step else math.inf])
+    elif operator == "ConstantOfShape":
+        sizes = numbers[0]
+    elif operator in ("Expand", "OneHot", "Tile"):
+        sizes = numpy.append(numbers[1], arrays[0].size)
+    elif operator == "Pad":
+        sizes = numpy.append(shape, 0) + numpy.maximum(numbers[1], 0).sum()
+    else:  # Resize, by scales or by sizes
+        sizes = numpy.concatenate([shape, *(numpy.maximum(value, 1) for value in numbers[2:])])
+    if not numpy.prod(numpy.maximum(sizes, 1)) <= _LARGEST:
         raise CannotSay(f"a constant of more than {_LARGEST:,} elements would be computed")
 
 

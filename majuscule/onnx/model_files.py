@@ -26,7 +26,8 @@ OLDEST, NEWEST = 13, 28
 _LARGEST_FILE = 2**31
 """Bytes of a message of Protocol Buffers."""
 _MOST_NODES = 100_000
-_DOMAINS = ("", "ai.onnx")
+DOMAINS = ("", "ai.onnx")
+"""Under which ONNX's own operators go."""
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "uint8", "bool")
 """What a tensor of the language can hold."""
 
@@ -85,7 +86,7 @@ def checked(model: ModelProto, name: str) -> ModelProto:
 
 def opset(model: ModelProto) -> int | None:
     """The version of ONNX's own operators that a model uses."""
-    versions = [entry.version for entry in model.opset_import if entry.domain in _DOMAINS]
+    versions = [entry.version for entry in model.opset_import if entry.domain in DOMAINS]
     return max(versions, default=None)
 
 
@@ -93,7 +94,7 @@ def check_node(node: NodeProto, model: ModelProto) -> str | None:
     """What is wrong with a node, in words: no such operator, or attributes or inputs that it does not take."""
     import onnx
 
-    if node.domain not in _DOMAINS:
+    if node.domain not in DOMAINS:
         return f"operators of {node.domain} are not known"
     context = onnx.checker.C.CheckerContext()
     context.ir_version = model.ir_version or onnx.IR_VERSION

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from .calls import Call
 from .errors import CannotSay
 from .values import Constant, Tensor, Value, letters
-from .writing import number
+from .writing import LAYERS_DTYPE, number
 
 _EPSILON = 1e-5
 
@@ -17,9 +17,13 @@ def _epsilon(call: Call) -> str:
 
 
 def _known(call: Call, positions: Sequence[int], size: object) -> list[Constant] | None:
-    """Weights of one size that are all known, or None."""
+    """Weights of one size that are all known and of the dtype that layers have, or None."""
     found = [call.value(position) for position in positions]
-    known = [value for value in found if isinstance(value, Constant) and value.shape == (size,)]
+    known = [
+        value
+        for value in found
+        if isinstance(value, Constant) and value.shape == (size,) and value.array.dtype.name == LAYERS_DTYPE
+    ]
     return known if len(known) == len(found) else None
 
 
@@ -50,8 +54,8 @@ def _batch(call: Call) -> Sequence[Value]:
 
 def _over(
     call: Call, data: Tensor, axes: Sequence[int], scale: str, shift: str, marks: Sequence[str], result: Tensor
-) -> Tensor:
-    """Mean 0 and deviation 1 over some axes, then scale and shift."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean 0 and deviation 1 over some axes, then scale and shift; the mean and the variance, too."""
     kept = tuple(axis for axis in data.order if axis not in axes)
     shape = tuple(1 if axis in axes else size for axis, size in enumerate(data.shape))
     over = ",".join(marks[axis] for axis in axes)
@@ -62,18 +66,17 @@ def _over(
     program.define(variance, marks, f"mean[{over}](({data.read(marks)} - {mean.read(marks)})^2)")
     scaled = f"({data.read(marks)} - {mean.read(marks)}) / sqrt({variance.read(marks)} + {_epsilon(call)})"
     body = f"{scale} * ({scaled})" if scale else scaled
-    return program.define(result, marks, f"{body} + {shift}" if shift else body)
+    return program.define(result, marks, f"{body} + {shift}" if shift else body), mean, variance
 
 
 def _layer(call: Call) -> Sequence[Value]:
     data = call.tensor(0)
-    if len(call.outputs) > 1:
-        raise CannotSay("the mean and the deviation are asked for")
     start = call.axis(call.get("axis", -1), data.rank)
     axes = range(start, data.rank)
     positions = (1, 2) if call.given(2) else (1,)
     weights = _known(call, positions, data.shape[-1])
-    if start == data.rank - 1 and len(positions) == 2 and weights and data.order and data.order[-1] == start:
+    is_plain = start == data.rank - 1 and len(positions) == 2 and len(call.outputs) == 1
+    if is_plain and weights and data.order and data.order[-1] == start:
         epsilon = _epsilon(call)
         options: dict[str, object] = {} if epsilon == number(_EPSILON, "float32") else {"epsilon": epsilon}
         call.program.layer(call.name(), "LayerNorm", data, options, {"γ": weights[0].array, "β": weights[1].array})
@@ -82,7 +85,13 @@ def _layer(call: Call) -> Sequence[Value]:
     result = call.result(source.shape, source.order, source.dtype)
     marks = letters(result)
     parts = [_stretched(call, position, data, marks) for position in positions]
-    return [_over(call, source, axes, parts[0], parts[1] if len(parts) > 1 else "", marks, result)]
+    shift = parts[1] if len(parts) > 1 else ""
+    found, mean, variance = _over(call, source, axes, parts[0], shift, marks, result)
+    if len(call.outputs) == 1:
+        return [found]
+    deviation = call.result(variance.shape, variance.order, variance.dtype, 2)
+    body = f"1 / sqrt({variance.read(marks)} + {_epsilon(call)})"
+    return [found, mean, call.program.define(deviation, marks, body)]
 
 
 def _stretched(call: Call, position: int, data: Tensor, marks: Sequence[str]) -> str:
@@ -112,7 +121,7 @@ def _instance(call: Call) -> Sequence[Value]:
         return [result]
     marks = letters(result)
     scale, shift = (call.full(call.tensor(k)).read([marks[1]]) for k in (1, 2))
-    return [_over(call, image, range(2, data.rank), scale, shift, marks, result)]
+    return [_over(call, image, range(2, data.rank), scale, shift, marks, result)[0]]
 
 
 def _response(call: Call) -> Sequence[Value]:

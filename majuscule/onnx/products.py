@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from .calls import Call
@@ -9,7 +10,7 @@ from .elementwise import broadcast
 from .errors import CannotSay
 from .sizes import Dim
 from .values import Constant, Tensor, Value
-from .writing import number
+from .writing import LAYERS_DTYPE, number
 
 
 def _gemm(call: Call) -> Sequence[Value]:
@@ -24,7 +25,7 @@ def _gemm(call: Call) -> Sequence[Value]:
         raise CannotSay(f"matrices of shapes {list(left.shape)} and {list(right.shape)} do not fit")
     added = call.value(2) if call.given(2) else None
     plain = not over_left and alpha == 1 and (added is None or beta == 1)
-    if plain and isinstance(right, Constant) and _is_bias(added, columns):
+    if plain and left.dtype == LAYERS_DTYPE and isinstance(right, Constant) and _is_bias(added, columns):
         matrix = right.array.T if over_right else right.array
         bias = added if isinstance(added, Constant) else None
         return [_linear(call, left, (rows, columns), matrix.reshape(matrix.shape), bias)]
@@ -70,7 +71,7 @@ def _matmul(call: Call) -> Sequence[Value]:
     inner = right.shape[-2] if b > 1 else right.shape[0]
     if left.shape[-1] != inner:
         raise CannotSay(f"matrices of shapes {list(left.shape)} and {list(right.shape)} do not fit")
-    if isinstance(right, Constant) and b == 2 and isinstance(left, Tensor):
+    if isinstance(right, Constant) and b == 2 and isinstance(left, Tensor) and left.dtype == LAYERS_DTYPE:
         bias = call.bias if call.bias is not None and call.bias.shape == (right.shape[1],) else None
         call.bias_is_added = bias is not None
         return [_linear(call, left, (*left.shape[:-1], right.shape[1]), right.array, bias)]
@@ -97,4 +98,29 @@ def _batched(sizes: Sequence[Dim], batch: Sequence[Dim], marks: Sequence[str]) -
     ]
 
 
-RULES: dict[str, Callable[[Call], Sequence[Value]]] = {"Gemm": _gemm, "MatMul": _matmul}
+def _einsum(call: Call) -> Sequence[Value]:
+    equation = "".join(str(call.get("equation", "")).split())
+    left, arrow, right = equation.partition("->")
+    terms = left.split(",")
+    if not re.fullmatch(r"[a-z]*(,[a-z]*)*(->[a-z]*)?", equation) or len(terms) != len(call.inputs):
+        raise CannotSay(f"the equation {equation!r} is not known")
+    if not arrow:
+        right = "".join(sorted(letter for letter in set(left) - {","} if left.count(letter) == 1))
+    operands = [call.full(call.tensor(position)) for position in range(len(terms))]
+    sizes: dict[str, Dim] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        if len(term) != operand.rank:
+            raise CannotSay(f"{term} does not fit {operand.rank} axes")
+        for letter, size in zip(term, operand.shape, strict=True):
+            if sizes.setdefault(letter, size) != size:
+                raise CannotSay(f"{letter} has the sizes {sizes[letter]} and {size}")
+    if len(set(right)) != len(right) or not set(right) <= sizes.keys():
+        raise CannotSay(f"the equation {equation!r} is not known")
+    over = [letter for letter in sizes if letter not in right]
+    product = " * ".join(operand.read(list(term)) for term, operand in zip(terms, operands, strict=True))
+    body = f"sum[{','.join(over)}]({product})" if over else product
+    result = call.result([sizes[letter] for letter in right], range(len(right)), operands[0].dtype)
+    return [call.program.define(result, list(right), body)]
+
+
+RULES: dict[str, Callable[[Call], Sequence[Value]]] = {"Einsum": _einsum, "Gemm": _gemm, "MatMul": _matmul}

@@ -99,7 +99,21 @@ def _hardmax(call: Call) -> Sequence[Value]:
     return [call.program.define(result, marks, typed, {marks[axis]: known(data.shape[axis])})]
 
 
+def _lp(call: Call) -> Sequence[Value]:
+    data = call.full(call.tensor(0))
+    axis = call.axis(call.get("axis", -1), data.rank)
+    marks = letters(data)
+    inner = data.read(["k" if position == axis else mark for position, mark in enumerate(marks)])
+    norm = f"sum[k](abs({inner}))" if call.get("p", 2) == 1 else f"sqrt(sum[k]({inner}^2))"
+    name = call.program.names.give(f"{call.name()}_norm")
+    kept = tuple(position for position in data.order if position != axis)
+    length = call.program.define(replace(data, name=name, order=kept), marks, norm)
+    body = f"{{ 0 if {length.read(marks)} == 0 ; {data.read(marks)} / {length.read(marks)} otherwise }}"
+    return [call.program.define(call.result(data.shape, data.order, data.dtype), marks, body)]
+
+
 def _running(call: Call) -> Sequence[Value]:
+    reducer, start = ("prod", "1") if call.operator == "CumProd" else ("sum", "0")
     data = call.full(call.tensor(0))
     axis = call.axis(call.integers(1, "axis")[0], data.rank)
     marks = letters(data)
@@ -107,7 +121,7 @@ def _running(call: Call) -> Sequence[Value]:
     sign = ">" if call.get("reverse", 0) else "<"
     within = sign if call.get("exclusive", 0) else f"{sign}="
     inner = ["k" if position == axis else one for position, one in enumerate(marks)]
-    body = f"sum[k in 0..{size}]({{ {data.read(inner)} if k {within} {mark} ; 0 otherwise }})"
+    body = f"{reducer}[k in 0..{size}]({{ {data.read(inner)} if k {within} {mark} ; {start} otherwise }})"
     result = call.result(data.shape, data.order, data.dtype)
     return [call.program.define(result, marks, body, {mark: size})]
 
@@ -115,8 +129,10 @@ def _running(call: Call) -> Sequence[Value]:
 RULES: dict[str, Callable[[Call], Sequence[Value]]] = {
     "ArgMax": _place("argmax"),
     "ArgMin": _place("argmin"),
+    "CumProd": _running,
     "CumSum": _running,
     "Hardmax": _hardmax,
+    "LpNormalization": _lp,
     "LogSoftmax": _log_softmax,
     "ReduceL1": _over("sum[<over>](abs({0}))"),
     "ReduceL2": _over("sqrt(sum[<over>]({0}^2))"),

@@ -118,8 +118,12 @@ def _split(call: Call) -> Sequence[Value]:
         sizes = [min(each, size - each * part) for part in range(count)]
     if sum(sizes) != size or min(sizes) < 0 or len(call.outputs) > len(sizes):
         raise CannotSay(f"an axis of {size} cannot be split into {sizes}")
-    found = []
+    found: list[Value] = []
     for position in range(len(call.outputs)):
+        if not sizes[position]:
+            shape = [0 if other == axis else known(size) for other, size in enumerate(data.shape)]
+            found.append(Constant(numpy.zeros(shape, data.dtype), call.outputs[position]))
+            continue
         found.append(taken(call, data, {axis: (sum(sizes[:position]), sizes[position], 1)}, position))
     return found
 
@@ -185,6 +189,36 @@ def _gathered(call: Call, data: Tensor, axis: int, index: Tensor) -> Tensor:
         else:
             order.append(one if one < axis else one + index.rank - 1)
     return call.program.define(call.result(shape, order, data.dtype), left, data.read(reads))
+
+
+def _gather_elements(call: Call) -> Sequence[Value]:
+    data, places = call.full(call.tensor(0)), call.value(1)
+    axis = call.axis(call.get("axis", 0), data.rank)
+    others = [other for other in range(data.rank) if other != axis]
+    if len(places.shape) != data.rank or any(places.shape[k] != data.shape[k] for k in others):
+        raise CannotSay("the places are for a part of the other axes")
+    index = _from_the_front(call, call.full(call.as_tensor(places)), data.shape[axis])
+    marks = letters(data)
+    reads = [index.read(marks) if other == axis else mark for other, mark in enumerate(marks)]
+    return [call.program.define(call.result(places.shape, data.order, data.dtype), marks, data.read(reads))]
+
+
+def _one_hot(call: Call) -> Sequence[Value]:
+    places = call.full(call.tensor(0))
+    depth = int(call.constant(1, "depth").reshape(-1)[0])
+    values = call.constant(2, "values")
+    rank = places.rank + 1
+    axis = call.axis(call.get("axis", -1), rank)
+    if depth < 1 or values.size != 2:
+        raise CannotSay("it takes a depth and two values")
+    dtype = values.dtype.name
+    off, on = (number(value, dtype) for value in values)
+    index = _from_the_front(call, places, depth)
+    shape = [*places.shape[:axis], depth, *places.shape[axis:]]
+    marks = letters(Tensor("", tuple(shape), tuple(range(rank)), dtype))
+    own = [*marks[:axis], *marks[axis + 1 :]]
+    body = f"{dtype}({{ {on} if {marks[axis]} == {index.read(own)} ; {off} otherwise }})"
+    return [call.program.define(call.result(shape, range(rank), dtype), marks, body, {marks[axis]: depth})]
 
 
 _MODES = {"constant": "", "reflect": ", mode reflect", "edge": ", mode replicate", "wrap": ", mode circular"}
@@ -274,6 +308,8 @@ def _trilu(call: Call) -> Sequence[Value]:
 RULES: dict[str, Callable[[Call], Sequence[Value]]] = {
     "Concat": _concat,
     "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "OneHot": _one_hot,
     "Pad": _pad,
     "Slice": _slice,
     "Split": _split,

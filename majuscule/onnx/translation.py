@@ -6,12 +6,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import convolution, elementwise, normalising, pooling, products, rearranging, reductions, selecting, transposed
+from . import (
+    convolution,
+    elementwise,
+    normalising,
+    pooling,
+    products,
+    rearranging,
+    reductions,
+    resizing,
+    selecting,
+    transposed,
+)
 from .calls import Call
 from .dtypes import named
 from .errors import CannotSay, ImportFailed
 from .folding import folded
-from .model_files import check_node, opset, tensor_array
+from .model_files import DOMAINS, check_node, opset, tensor_array
 from .naming import of_node, spelled
 from .sizes import Dim, Size
 from .values import LARGEST_RANK, Constant, Tensor, Value, channels_last, letters
@@ -28,6 +39,7 @@ RULES: dict[str, Callable[[Call], Sequence[Value]]] = {
     **products.RULES,
     **rearranging.RULES,
     **reductions.RULES,
+    **resizing.RULES,
     **selecting.RULES,
     **transposed.RULES,
 }
@@ -41,6 +53,58 @@ _ON_IMAGES = frozenset([
 _KEEPING_AXES = frozenset(elementwise.RULES) | frozenset(["Concat", "Gather", "Pad", "Slice", "Split"])
 
 
+_BY_THEMSELVES = frozenset(["If", "Range", "Shape", "Size"])
+"""Operators that are computed while importing, or not at all."""
+
+
+def written_out(model: ModelProto) -> ModelProto:
+    """The model with operators that have no rule written as ONNX defines them, by others, where it does."""
+    from onnx import helper, inliner
+
+    for _ in range(_DEEPEST):
+        schemas = _defined(model)
+        if not schemas:
+            break
+        told = {value.name for value in (*model.graph.input, *model.graph.value_info)}
+        for tensor in model.graph.initializer:  # definitions ask for the types of what they take
+            if tensor.name not in told:
+                model.graph.value_info.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        for node in model.graph.node:  # and do not know what is left out
+            if node.op_type in schemas and node.domain in DOMAINS:
+                present = {attribute.name for attribute in node.attribute}
+                for name, attribute in schemas[node.op_type].attributes.items():
+                    if name not in present and attribute.default_value.name:
+                        node.attribute.append(attribute.default_value)
+        chosen = [("", operator) for operator in schemas]
+        try:
+            model = inliner.inline_selected_functions(model, chosen, inline_schema_functions=True)
+        except (RuntimeError, ValueError):  # of a damaged model: then the operators are named as those without a rule
+            break
+    return model
+
+
+_DEEPEST = 4
+"""How often a definition may use operators that are themselves defined by others."""
+
+
+def _defined(model: ModelProto) -> dict[str, Any]:
+    """The schemas of operators that have no rule and are defined by others."""
+    from onnx import defs
+
+    found: dict[str, Any] = {}
+    latest = opset(model) or 0
+    for operator in {node.op_type for node in model.graph.node if node.domain in DOMAINS}:
+        if operator in RULES or operator in _BY_THEMSELVES:
+            continue
+        try:
+            schema: Any = defs.get_schema(operator, latest)
+        except defs.SchemaError:
+            continue
+        if schema.has_function or schema.has_context_dependent_function:
+            found[operator] = schema
+    return found
+
+
 class Translation:
     """The state of an import: what each value of the model is in the program.
 
@@ -49,7 +113,7 @@ class Translation:
     """
 
     def __init__(self, model: ModelProto, folder: Path | None, *, open_batch: bool) -> None:
-        self.model = model
+        self.model = model = written_out(model)
         self.graph = model.graph
         self.version = opset(model) or 0
         self.program = Program()
@@ -181,10 +245,14 @@ class Translation:
         value = self.values.get(output.name)
         if value is None:
             raise ImportFailed(f"nothing computes the output {output.name}")
-        tensor = value if isinstance(value, Tensor) else self.program.parameter(value)
+        try:
+            tensor = value if isinstance(value, Tensor) else self.program.parameter(value)
+        except CannotSay as error:
+            raise ImportFailed(f"the output {output.name}: {error}") from error
         wanted = self._output_names[output.name] or self.program.names.give(output.name)
-        image = channels_last(tensor.rank) if tensor.rank >= 3 else ()
-        natural = tensor.order if tensor.order in (tuple(range(tensor.rank)), image) else tuple(range(tensor.rank))
+        plain = tuple(range(tensor.rank))
+        is_image = tensor.rank >= 3 and tensor.order == channels_last(tensor.rank)
+        natural = tensor.order if is_image else plain
         if tensor.name != wanted or tensor.order != natural:
             name = self.program.names.give(f"{wanted}_out") if tensor.name == wanted else wanted
             tensor = self.program.whole(tensor, name, natural)

@@ -9,7 +9,7 @@ from .convolution import attribute_list, known_sizes
 from .errors import CannotSay
 from .sizes import Dim, Size
 from .values import Constant, Tensor, Value, channels_last, letters
-from .writing import known, pair
+from .writing import LAYERS_DTYPE, known, pair
 
 _LAYERS = {1: "ConvTranspose1d", 2: "ConvTranspose", 3: "ConvTranspose3d"}
 
@@ -22,6 +22,8 @@ def _transposed(call: Call) -> Sequence[Value]:
     bias = call.value(2) if call.given(2) else None
     if not isinstance(weight, Constant) or not (bias is None or isinstance(bias, Constant)):
         raise CannotSay("its weights must be known without data")
+    if data.dtype != LAYERS_DTYPE:
+        raise CannotSay(f"the library's layers have weights of {LAYERS_DTYPE}, and the data are {data.dtype}")
     depth, each, *width = known_sizes(weight)
     groups = int(call.get("group", 1))
     if data.shape[1] != depth or depth % groups or list(call.get("kernel_shape") or width) != width:
@@ -117,7 +119,8 @@ def _space_to_depth(call: Call) -> Sequence[Value]:
     b, i, x, y = marks
     result = call.result(shape, data.order, data.dtype)
     body = data.read([b, i, f"({x},m)", f"({y},n)"])
-    return [call.program.define(result, [b, f"(m,n,{i})", x, y], body, {"m": block, "n": block})]
+    fused = f"(m,n,{i})" if str(call.get("mode", "DCR")) == "DCR" else f"({i},m,n)"
+    return [call.program.define(result, [b, fused, x, y], body, {"m": block, "n": block})]
 
 
 RULES: dict[str, Callable[[Call], Sequence[Value]]] = {

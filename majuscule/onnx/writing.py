@@ -14,7 +14,8 @@ from .naming import Names
 from .sizes import Dim, Size
 from .values import Array, Constant, Tensor, letters
 
-_DEFAULT = "float32"
+LAYERS_DTYPE = "float32"
+"""The dtype of the weights of the library's layers, and of tensors that do not say theirs."""
 
 
 def dtype_of(array: Array) -> str:
@@ -138,4 +139,4 @@ def known(size: Dim) -> int:
 
 
 def _typed(dtype: str) -> str:
-    return "" if dtype == _DEFAULT else f": {dtype}"
+    return "" if dtype == LAYERS_DTYPE else f": {dtype}"
