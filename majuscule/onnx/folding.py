@@ -25,7 +25,8 @@ _GROWING = frozenset(["ConstantOfShape", "Expand", "Range", "Tile", "OneHot", "P
 _RANDOM = frozenset([
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
 ])  # fmt: skip
-_CONTROL = frozenset(["If", "Loop", "Scan", "SequenceMap"])
+CONTROL = frozenset(["Loop", "Scan", "SequenceMap"])
+"""Operators that repeat a part of the model."""
 
 
 def folded(
@@ -38,7 +39,7 @@ def folded(
         return [_made(node, _as_objects(shape))]
     if operator == "Size" and inputs[0] is not None:
         return [_made(node, _as_objects([math.prod(inputs[0].shape)]).reshape(()))]
-    if operator in _RANDOM or operator in _CONTROL:
+    if operator in _RANDOM:
         return None
     if operator == "Identity" and isinstance(inputs[0], Constant):  # exporters share equal weights in this way
         return [Constant(inputs[0].array, node.output[0], inputs[0].is_learnt)]

@@ -21,7 +21,7 @@ from . import (
 from .calls import Call
 from .dtypes import named
 from .errors import CannotSay, ImportFailed
-from .folding import folded
+from .folding import CONTROL, folded
 from .model_files import DOMAINS, check_node, opset, tensor_array
 from .naming import of_node, spelled
 from .sizes import Dim, Size
@@ -283,6 +283,8 @@ class Translation:
     def _said(self, node: NodeProto) -> Sequence[Value]:
         if node.op_type == "If":
             return self._chosen(node)
+        if node.op_type in CONTROL:
+            raise CannotSay("loops over a part of a model are not read")
         problem = check_node(node, self.model)
         if problem is not None:
             raise CannotSay(problem)

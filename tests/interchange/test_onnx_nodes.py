@@ -32,7 +32,15 @@ WRITTEN_OUT = frozenset([
 """Operators that ONNX defines by others."""
 
 DEFINED = frozenset(
-    ["AffineGrid", "Bernoulli", "BlackmanWindow", "DynamicQuantizeLinear", "HammingWindow", "HannWindow"]
+    [
+        "AffineGrid",
+        "Bernoulli",
+        "BlackmanWindow",
+        "DynamicQuantizeLinear",
+        "HammingWindow",
+        "HannWindow",
+        "LinearAttention",
+    ]
 )
 """Operators that ONNX defines by others, some of which are refused by their names."""
 
