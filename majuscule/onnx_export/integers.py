@@ -13,6 +13,7 @@ import numpy
 from ..compiler.expression_values import Expressions
 from ..dsl.equations import Read
 from ..dsl.integers import Atom, Element, FloorDiv, Index, Integer, Symbol
+from .builder import TYPES
 from .labelled import Labelled, Value
 
 
@@ -66,7 +67,7 @@ class Integers:
             return Value(builder.node("Range", *ends), (atom.name,))
         if isinstance(atom, Element):
             found = self._read(atom.read)
-            return found if atom.read.dtype == "int64" else self._graph.cast(found, _INT64)
+            return found if atom.read.dtype == "int64" else self._graph.cast(found, TYPES["int64"])
         assert isinstance(atom, FloorDiv)
         return self.floor_divide(self.value(atom.numerator), self.value(atom.denominator))
 
@@ -97,6 +98,3 @@ class Integers:
         if constants.count(None) == 1 and 0 not in constants:
             return self._graph.builder.integers(*(-1 if constant is None else constant for constant in constants))
         return self.vector(sizes)
-
-
-_INT64 = 7  # TensorProto.INT64

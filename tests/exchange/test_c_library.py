@@ -19,6 +19,7 @@ from majuscule.commands.application import app
 from majuscule.compiler.training import training_step
 from majuscule.optimisers import Rules
 from majuscule.runtime.errors import ModuleError
+from majuscule.runtime.tensor_files import write_tensors
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and cc")
 
@@ -225,6 +226,16 @@ def test_weights_can_be_in_the_library(tmp_path: Path) -> None:
     outputs = {"scores": numpy.zeros((2, 7), numpy.float32)}
     assert run_in_c(tmp_path / "c", "program", sizes, inputs, outputs).returncode == 0
     assert outputs["scores"].tobytes() == majuscule.compile(text, seed=1)(**inputs).tobytes()
+
+
+def test_other_weights_come_from_any_file_that_was_written_with_them(tmp_path: Path) -> None:
+    text, sizes, inputs = example("convolution", 2)
+    majuscule.export_c(text, tmp_path / "c", seed=1)
+    other = majuscule.compile(text, seed=2)
+    write_tensors(tmp_path / "c" / "program.safetensors", other.weights)
+    outputs = {"scores": numpy.zeros((2, 7), numpy.float32)}
+    assert run_in_c(tmp_path / "c", "program", sizes, inputs, outputs).returncode == 0
+    assert outputs["scores"].tobytes() == other(**inputs).tobytes()
 
 
 def test_two_libraries_in_one_process_keep_to_themselves(tmp_path: Path) -> None:

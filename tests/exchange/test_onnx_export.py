@@ -247,6 +247,18 @@ def test_a_model_takes_any_batch(tmp_path: Path) -> None:
         agrees(text, tmp_path, batch)
 
 
+def test_a_model_that_is_imported_again_is_the_same_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = majuscule.compile(ROOT / "examples" / "lenet.maj", seed=2)
+    module.save("net.mod")
+    for arguments in (["export", "net.mod", "-o", "net.onnx"], ["import", "net.onnx", "-o", "again.maj"]):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    again = majuscule.compile("again.maj", weights="again.safetensors")
+    image = numpy.random.default_rng(0).random((2, 28, 28, 1), numpy.float32)
+    numpy.testing.assert_allclose(again(image), module(image), rtol=1e-5, atol=1e-6)
+
+
 # -- refusals --------------------------------------------------------------------------------------
 
 
