@@ -21,6 +21,8 @@ from machine import available_cores, describe_machine
 from timing import timed
 
 OURS = "Majuscule"
+WARM_UP = 0.1
+"""Seconds of calls before those that are timed: for so long, cores that were idle do not run at full speed."""
 
 
 class Options(argparse.Namespace):
@@ -120,7 +122,7 @@ def take_turns(sides: Mapping[str, Callable[[], object]], options: Options) -> d
     for turn in range(options.rounds):
         first = turn % len(names)
         for name in names[first:] + names[:first]:
-            seconds[name].append(timed(sides[name], options.repeats))
+            seconds[name].append(timed(sides[name], options.repeats, WARM_UP))
     return seconds
 
 

@@ -165,7 +165,7 @@ class Kernel:
     def _lanes(self, index: str) -> float:
         if index == self.joined:
             return float(LANES)
-        return float(min(LANES, 1 << (self.sizes[index].bit_length() - 1)))
+        return float(min(LANES, 1 << (self.sizes[index] - 1).bit_length()))
 
     def _vectors(self, index: str) -> float:
         """Vectors for each element along an index."""

@@ -10,6 +10,7 @@ import math
 
 from tvm import tirx
 from tvm.ir import Expr
+from tvm.tirx import IntImm
 
 from .elementary import compare
 from .kernel import Kernel
@@ -75,14 +76,15 @@ class Accumulator:
         return cast(self._value.get(), self._result_dtype)
 
     def absorb(self, block: Block, other: Accumulator) -> None:
-        """Combine all lanes of another accumulator, pairwise in a fixed order, and take the result in."""
-        values = [block.bind("lane", other._value.lane(lane)) for lane in range(other._lanes)]
-        while len(values) > 1:
-            half = len(values) // 2
-            values = [
-                block.bind("pair", combine(self.combiner, values[i], values[i + half])) for i in range(half)
-            ] + values[2 * half :]
-        self._value.set(block, combine(self.combiner, self._value.get(), values[0]))
+        """Combine all lanes of another accumulator, always half with half, and take the result in."""
+        value, lanes = other._value.get(), other._lanes
+        while lanes > 1:  # a power of two
+            lanes //= 2
+            first, second = (
+                tirx.Shuffle([value], [IntImm("int32", start + lane) for lane in range(lanes)]) for start in (0, lanes)
+            )
+            value = block.bind("pair", combine(self.combiner, first, second))
+        self._value.set(block, combine(self.combiner, self._value.get(), value))
 
 
 def identity(combiner: str, dtype: str) -> Expr:

@@ -41,7 +41,7 @@ from .storage import load, working_dtype
 
 @dataclass(frozen=True)
 class Point:
-    """An element, or `lanes` of them along index `vector`.
+    """An element, or `lanes` of them along index `vector`, of which the first `used` count unless that is 0.
 
     `shifts` are constants added to indices (the place inside a register tile); `assumed`
     are conditions known to hold; `masked` asks for selects without branches.
@@ -53,6 +53,7 @@ class Point:
     assumed: frozenset[Expression] = frozenset()
     masked: bool = False
     previous: Expr | None = None
+    used: int = 0
 
 
 class Lowering:
@@ -160,7 +161,7 @@ class Lowering:
             place = self._place(read.subscripts[0], point, block)
         if mask is not None:
             place = choose(mask, place, widen(integer(0), lanes_of(place)))
-        value = block.bind(read.tensor, load(self.arrays[read.tensor], place, stored.dtype))
+        value = block.bind(read.tensor, load(self.arrays[read.tensor], place, stored.dtype, point.used))
         return value if mask is not None else block.remember(key, value)
 
     def address(self, offset: Integer, point: Point, block: Block) -> Expr:

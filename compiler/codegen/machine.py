@@ -39,6 +39,8 @@ class Machine:
     with others; 0 if there is none.  `fma_ports` is how many float32 multiply-adds of the
     target's vector width a core starts in a cycle; with them `typical` tells the clock.
 
+    `unit_share` is the part of the target's vectors that one of its units works on at once: an
+    operation on so much of a vector, or less, takes that part of the time.
     `l1_ways` are the lines of a set of the first cache.  `…_bytes_per_cycle` is what each core
     reads from the second and the third cache and from memory in a cycle while all cores do,
     `launch_seconds` the time until all cores work at something and until they are done,
@@ -53,6 +55,7 @@ class Machine:
     typical: Speed
     l1_ways: int
     measured_as: Target | None = None
+    unit_share: float = 1.0
     l2_bytes_per_cycle: float = 32.0
     l3_bytes_per_cycle: float = 12.0
     memory_bytes_per_cycle: float = 6.0
@@ -67,6 +70,10 @@ class Machine:
     def seconds(self, cycles: float, lanes: int) -> float:
         """The time of so many cycles, by the typical peak with vectors of so many float32 numbers."""
         return cycles * 2.0 * lanes * self.fma_ports / self.typical.peak_flops_per_core
+
+    def share(self, part: float) -> float:
+        """The time of an operation on a part of a vector, against that of one on a whole vector."""
+        return max(part, self.unit_share)
 
     @property
     def speed(self) -> Speed:
@@ -99,7 +106,8 @@ def of(target: Target) -> Machine:
     speed = Speed(peak, max(8e9 * target.cores, 20e9))
     # Where the set is chosen by the place in a page of 4 KB, as on x86-64, ways follow from the size.
     ways = l1 // (4 * _KILO) if target.architecture == "x86_64" else 4
-    return Machine(target.cores, l1, l2, l3, ports, speed, ways)
+    share = min(design.bits / target.vector_bits, 1.0)
+    return Machine(target.cores, l1, l2, l3, ports, speed, ways, unit_share=share)
 
 
 def host(target: Target | None = None) -> Machine:

@@ -224,11 +224,12 @@ class Nest:
     def _tile(self, block: Block, chosen: dict[str, Piece]) -> None:
         lanes = 1 if self.horizontal or self.schedule.vector is None else chosen[self.schedule.vector].lanes
         vector = None if self.horizontal or lanes == 1 else self.schedule.vector
+        used = 0 if vector is None else chosen[vector].used
         names = [name for name, piece in chosen.items() if len(piece.shifts) > 1]
         # The longest outermost: what is loaded for one of its elements is used at once and then needs no register.
         names.sort(key=lambda name: -len(chosen[name].shifts))
         points = [
-            Point(vector, lanes, dict(zip(names, shifts, strict=True)))
+            Point(vector, lanes, dict(zip(names, shifts, strict=True)), used=used)
             for shifts in itertools.product(*(chosen[name].shifts for name in names))
         ]
         if self.kernel.combiner is None:
@@ -249,7 +250,8 @@ class Nest:
         if self.begun is not None:
             for element in tile:
                 place = self.lowering.address(self.kernel.offset, element.point, block)
-                element.accumulator.begin_with(block, self.begun, load(self.output, place, self.kernel.output.dtype))
+                before = load(self.output, place, self.kernel.output.dtype, used)
+                element.accumulator.begin_with(block, self.begun, before)
         self._reduce(block, self.schedule.reduction_order[self.schedule.parts :], tile)
         for element in tile:
             if element.wide is not None:
@@ -264,7 +266,7 @@ class Nest:
         """The epilogue and the store."""
         value = self.lowering.staged(value, point, block)
         place = self.lowering.address(self.kernel.offset, point, block)
-        store(block, self.output, place, value, self.kernel.output.dtype)
+        store(block, self.output, place, value, self.kernel.output.dtype, point.used)
 
     # -- memory that is needed next ---------------------------------------------------------
 
@@ -273,7 +275,7 @@ class Nest:
         order = self.schedule.order
         trips = {name: self._trips(self._pieces(name)) for name in order}
         lanes = {self.schedule.vector: self.schedule.lanes}
-        extents = {name: self.schedule.tiles.get(name, 1) * lanes.get(name, 1) for name in order}
+        extents = {name: self._extent_of_tile(name, lanes.get(name, 1)) for name in order}
         part = next_part(self.kernel, order, extents, trips)
         if part is None:
             return None
@@ -296,6 +298,11 @@ class Nest:
         if inner:
             turn = tirx.Min(turn, integer(rounds - 1))
         return _Ahead(part, block.bind("ahead", self.lowering.size(part.start) + turn * (steps * each)), each)
+
+    def _extent_of_tile(self, index: str, lanes: int) -> int:
+        """How many elements along an index belong to a register tile."""
+        extent, size = self.schedule.tiles.get(index, 1) * lanes, self.kernel.size(index).constant
+        return extent if size is None else min(extent, size)
 
     def _steps_of_a_turn(self) -> int:
         """Steps of the reduction in one turn of its innermost loop."""

@@ -97,7 +97,8 @@ ANY_WAY = Way()
 class Piece:
     """Part of an axis: `trips` tiles from `start` on, `step` apart.
 
-    The elements of a tile (first lanes of its vectors) are at `shifts` from its start.
+    The elements of a tile (first lanes of its vectors) are at `shifts` from its start.  Of the lanes of
+    a vector that is longer than the axis, the first `used` count; in all others, all do.
     """
 
     start: Integer
@@ -105,14 +106,18 @@ class Piece:
     step: int
     shifts: tuple[int, ...]
     lanes: int
+    used: int = 0
 
 
 def cut(size: Integer, tile: int, lanes: int, overlap: bool = True) -> list[Piece]:
     """An axis cut into tiles of `tile` vectors of `lanes` elements, and what is left.
 
+    An axis that is shorter than one vector is one of which not all lanes are used.
     With `overlap`, the last vector of an axis of known size reaches back over elements that
     are computed already rather than being cut into single elements.
     """
+    if size.constant is not None and 0 < size.constant < lanes:
+        return [Piece(ZERO, Integer.of(1), lanes, (0,), lanes, size.constant)]
     step = tile * lanes
     whole = size // step
     rest = size - whole * step

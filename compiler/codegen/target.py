@@ -105,6 +105,11 @@ class Target:
         """Whether one instruction multiplies and adds."""
         return self.architecture != "x86_64" or "fma" in self.features
 
+    @property
+    def masks_lanes(self) -> bool:
+        """Whether loads and stores of some lanes of a vector cost no more than those of all."""
+        return "avx512vl" in self.features
+
     def lanes(self, bits: int) -> int:
         """How many elements of the given width fill a vector."""
         return max(self.vector_bits // bits, 1)

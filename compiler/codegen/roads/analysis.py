@@ -11,13 +11,14 @@ from ... import rewriting
 from ..expressions import Lowering
 from ..kernel import Kernel, has_gather, row_major, step
 from ..schedule import Schedule, cut
-from ..storage import BYTES, working_dtype
+from ..storage import BYTES, PARTLY, working_dtype
 from ..target import Target
 
 TYPICAL = 64
 """What a size that is known only at run time is taken for where tiles are chosen."""
 
 _WORTH_THREADS = 1 << 15
+_DIVIDING = ("floordiv", "mod", "div")  # by an unused lane is by 0
 _BY_ADDITION = {"add", "sub", "max", "min"}  # what units for additions do
 
 
@@ -62,6 +63,34 @@ def lanes_for(kernel: Kernel, index: str, target: Target) -> int:
     while size.constant is not None and lanes > size.constant:
         lanes //= 2
     return lanes
+
+
+def lanes_along(kernel: Kernel, index: str, target: Target) -> int:
+    """The same for an output index, or the next power of two above a size, where one vector can take all of it."""
+    lanes = lanes_for(kernel, index, target)
+    size = kernel.size(index).constant
+    if size is None or size == lanes or 2 * lanes > target.lanes(max(widest(kernel), 32)) or size < 3:
+        return lanes
+    return 2 * lanes if size < 2 * lanes and _takes_part(kernel, index, target) else lanes
+
+
+def _takes_part(kernel: Kernel, index: str, target: Target) -> bool:
+    """Whether vectors along an output index may have lanes that are not used, and read as zeros."""
+    if not target.masks_lanes or kernel.algorithm is not None or output_stride(kernel, index) != 1:
+        return False
+    dtypes = {kernel.output.dtype, *(stored.dtype for stored in kernel.tensors.values())}
+    return (
+        dtypes <= PARTLY
+        and all(
+            stride(kernel, read, index) in (0, 1) and not has_gather(read) and kernel.in_range(read)
+            for read in kernel.reads()
+        )
+        and not any(
+            isinstance(node, Apply) and node.operation in _DIVIDING and working_dtype(node.dtype) == "int64"
+            for expression in kernel.expressions()
+            for node in walk(expression)
+        )
+    )
 
 
 def work(kernel: Kernel, unknown: int = 8) -> int:

@@ -44,6 +44,8 @@ _STAYS = 1 / 3  # of the first cache: operands that stay there whatever the orde
 _WINDOW = 7  # the longest window that is written out
 _LINES = 8.0  # of a set of the first cache, if it has so many, that a register tile may fill
 _ELEMENT = 4  # bytes of an element, where caches are told in elements
+_FEW_SUMS = 16  # that a tile along two indices can hold, below which it may have a third
+_BALANCED = 8  # tasks of each core, by which all are busy to the end
 _INDEPENDENT = 8  # sums beside which it does not matter how long a unit takes for one addition
 _MOST_ROADS = 12  # alternatives of a kernel
 _LONG = 3  # tiles along an axis of open size by which it is long enough for them
@@ -117,7 +119,8 @@ def cost(kernel: Kernel, target: Target, schedule: Schedule, lengths: Mapping[st
     What caches add is not counted.
     """
     vector = str(schedule.vector)
-    lanes = schedule.lanes if lengths[vector] >= schedule.lanes else 1  # too few: one after the other
+    short = kernel.size(vector).constant is None and lengths[vector] < schedule.lanes
+    lanes = 1 if short else schedule.lanes  # too few: one after the other
     vectors = {name: lanes if name == vector else 1 for name in schedule.tiles}
     fitting = {name: min(tile, max(lengths[name] // vectors[name], 1)) for name, tile in schedule.tiles.items()}
     found = _Tiles(kernel, target, lengths).one(vector, lanes, fitting)
@@ -237,6 +240,8 @@ def _streamed(kernel: Kernel, found: _Candidate) -> list[Read]:
     """Operands that have all that is summed and the index of the vectors, along which their rows run."""
     if found.vector in {axis.name for axis in kernel.reduction} or kernel.guard is not None:
         return []
+    if found.lanes > analysis.estimate(kernel.size(found.vector)):
+        return []
     needed = {found.vector, *(axis.name for axis in kernel.reduction)}
     return [
         read
@@ -316,18 +321,25 @@ class _Tiles:
         self.cache = described.l2_bytes
         self.lines = min(_LINES, described.l1_ways)
         self.page = described.l1_bytes // described.l1_ways
+        self.machine = described
+        self.works = analysis.work(kernel) >= _WORTH_THREADS
         self._coverage: dict[tuple[str, int, int], float | None] = {}
         self._prices: dict[tuple[Read, str, int], float] = {}
 
     def candidates(self) -> Iterator[_Candidate]:
-        """Tiles along two output indices; vectors along one of them or along a reduction index."""
+        """Tiles along two output indices, or three short ones; vectors along one or along a reduction index."""
         for name in self.outputs:
-            lanes = analysis.lanes_for(self.kernel, name, self.target)
+            lanes = analysis.lanes_along(self.kernel, name, self.target)
             if lanes == 1 or not analysis.can_vectorise(self.kernel, name):
                 continue
             for other in (None, *(n for n in self.outputs if n != name)):
                 for wide, tall in itertools.product(range(1, 9), range(1, _MAXIMAL_TILE + 1) if other else (1,)):
                     yield from self._scored(name, lanes, {name: wide} | ({other: tall} if other else {}))
+            others = [n for n in self.outputs if n != name and self.sizes[n] > 1]
+            if max(self.sizes[name] // lanes, 1) * max((self.sizes[n] for n in others), default=1) < _FEW_SUMS:
+                for first, second in itertools.combinations(others, 2):
+                    for one, two in itertools.product(range(2, 9), range(2, 9)):
+                        yield from self._scored(name, lanes, {name: 1, first: one, second: two})
         for name in self.reduction:
             if self.sizes[name] < 4 * self.target.lanes(32) or not analysis.can_vectorise(self.kernel, name):
                 continue
@@ -363,6 +375,7 @@ class _Tiles:
         if any(t > max(self.sizes[n] // (lanes if n == vector else 1), 1) for n, t in tiles.items()):
             return
         accumulators, loads, held = math.prod(tiles.values()), 0.0, 0
+        share = self.machine.share(lanes / self.target.lanes(32))
         for (used, strides), load, read in zip(self.reads, self.loads, self.operands, strict=True):
             count = math.prod(self._loaded(name, tile, strides) for name, tile in tiles.items() if name in used)
             far = 1.0 if self.lengths or self._stays(used, strides, tiles, vector, lanes) else _FROM_THIRD_CACHE
@@ -371,24 +384,40 @@ class _Tiles:
                 default=1,
             )
             slow = max(1.0, crowd / self.lines, far)
-            loads += load * count * self._price(read, strides[vector], vector, lanes) * slow
+            each = share if strides[vector] else self.machine.unit_share
+            loads += each * load * count * self._price(read, strides[vector], vector, lanes) * slow
             held = max(held, int(count)) if strides[vector] == 0 else held + min(int(count), 4)
         if accumulators + min(held, 5) + 1 > self.target.registers:
             return
         # Fewer than eight independent additions leave the units waiting for each other.
-        per_step = max(float(accumulators), loads, 8.0) + 0.15 * loads
+        per_step = max(share * accumulators, loads, 8.0) + 0.15 * loads
         cost, opened = per_step / (accumulators * lanes), 0
         for name, tile in tiles.items():
-            share = self._share(name, tile, lanes if name == vector else 1)
-            opened += share is None
-            cost /= share or 1.0
+            covered = self._share(name, tile, lanes if name == vector else 1)
+            opened += covered is None
+            cost /= covered or 1.0
         if vector in self.reduction:
             cost += 3.0 / self.steps
         elif analysis.output_stride(self.kernel, vector) != 1:
             cost += 2.0 / self.steps * self.visits
+        if not self.lengths:  # else who asks counts cores
+            cost *= self._idle(vector, lanes, tiles)
         reach = max((abs(by or 0) for _, by_index in self.reads for n, by in by_index.items() if n in tiles), default=0)
         cost *= 1 + _FAR_APART * math.log2(reach + 1)  # among equals, neighbours in memory
         yield _Candidate(cost, opened, vector, lanes, tuple(tiles.items()))
+
+    def _idle(self, vector: str, lanes: int, tiles: dict[str, int]) -> float:
+        """How many times as long it takes as if all cores were busy to the end."""
+        extents = {name: tile * (lanes if name == vector else 1) for name, tile in tiles.items()}
+        counts = {name: -(-self.sizes[name] // extents.get(name, 1)) for name in self.outputs}
+        if self.visits > 1:  # see `_in_parts`
+            outer = max(extents.keys() & counts.keys(), key=counts.__getitem__)
+            counts = {outer: counts[outer]}
+        tasks, cores = math.prod(counts.values()), self.target.cores
+        if not self.works or tasks >= _BALANCED * cores:
+            return 1.0
+        unequal = math.prod(count * extents.get(name, 1) / self.sizes[name] for name, count in counts.items())
+        return -(-tasks // cores) * cores / tasks * unequal
 
     def _stays(
         self, used: set[str], strides: dict[str, int | None], tiles: dict[str, int], vector: str, lanes: int
@@ -434,7 +463,7 @@ def coverage(size: Integer, tile: int, lanes: int) -> float | None:
     """
     pieces = cut(size, tile, lanes)
     if len(pieces) == 1 and pieces[0].step == tile * lanes:
-        return 1.0
+        return (pieces[0].used or lanes) / lanes
     if any(not isinstance(atom, Symbol | FloorDiv) for atom in size.atoms()):
         return None  # it depends on the turn of a loop around the kernel
     least = {atom.name: atom.minimum for atom in size.atoms() if isinstance(atom, Symbol)}

@@ -138,10 +138,11 @@ def _per_point(kernel: Kernel, road: Road, schedule: Schedule, target: Target, l
     if kernel.combiner is not None and road.name != "reduction" and schedule.vector is not None:
         return contraction.cost(kernel, target, schedule, lengths)
     tile = math.prod(schedule.tiles.values())
+    share = machine.of(target).share(lanes / target.lanes(32))
     loads = sum(_price(kernel, read, schedule) for read in contraction.body_reads(kernel))
     if kernel.combiner is None:
-        return (loads + 1.0 + 0.5 * len(kernel.stages)) / lanes
-    return max(1.0 + loads, _IN_FLIGHT / tile) / lanes
+        return share * (loads + 1.0 + 0.5 * len(kernel.stages)) / lanes
+    return share * max(1.0 + loads, _IN_FLIGHT / tile) / lanes
 
 
 def _price(kernel: Kernel, read: Read, schedule: Schedule) -> float:

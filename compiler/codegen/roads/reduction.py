@@ -24,7 +24,7 @@ def _along_output(kernel: Kernel, target: Target, order: tuple[str, ...]) -> Sch
     for name in reversed(order):
         steps = [analysis.stride(kernel, read, name) for read in kernel.reads()]
         if all(step in (0, 1) for step in steps) and 1 in steps and analysis.can_vectorise(kernel, name):
-            lanes = analysis.lanes_for(kernel, name, target)
+            lanes = analysis.lanes_along(kernel, name, target)
             if lanes == 1:
                 continue
             size = kernel.size(name).constant
