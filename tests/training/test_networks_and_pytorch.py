@@ -10,7 +10,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from torch.nn import functional  # noqa: E402
-from trajectories import CHANNELS_FIRST, CHANNELS_LAST, WEIGHT, Tensors, assert_as_close_as_torch  # noqa: E402
+from trajectories import (  # noqa: E402
+    CHANNELS_FIRST,
+    CHANNELS_LAST,
+    WEIGHT,
+    Tensors,
+    assert_as_close_as_torch,
+    torch_losses,
+    weights_of,
+)
 
 import majuscule  # noqa: E402
 
@@ -60,7 +68,7 @@ output scores
 """Without corners: a ReLU whose argument is 0 but for rounding may go either way, and with it the gradient."""
 
 
-def resnet(p: Tensors, batch: Tensors) -> Any:
+def resnet(p: Tensors, batch: Tensors, activation: Any = functional.silu) -> Any:
     def conv(x: Any, name: str, stride: int = 1) -> Any:
         weight = p[f"{name}.W"].permute(WEIGHT)
         return functional.conv2d(x, weight, None, stride, weight.shape[-1] // 2)
@@ -69,13 +77,13 @@ def resnet(p: Tensors, batch: Tensors) -> Any:
         return functional.batch_norm(x, None, None, p[f"{name}.γ"], p[f"{name}.β"], True)
 
     def block(x: Any, name: str, stride: int = 1) -> Any:
-        y = functional.silu(norm(conv(x, f"{name}.conv1", stride), f"{name}.norm1"))
+        y = activation(norm(conv(x, f"{name}.conv1", stride), f"{name}.norm1"))
         y = norm(conv(y, f"{name}.conv2"), f"{name}.norm2")
         if stride > 1:
             x = norm(conv(x, f"{name}.shortcut.conv", stride), f"{name}.shortcut.norm")
-        return functional.silu(x + y)
+        return activation(x + y)
 
-    x = functional.silu(norm(conv(batch["image"].permute(CHANNELS_FIRST), "Φ0"), "Φn"))
+    x = activation(norm(conv(batch["image"].permute(CHANNELS_FIRST), "Φ0"), "Φn"))
     x = block(block(x, "Φ1"), "Φ2", 2).mean((2, 3))
     return functional.cross_entropy(x @ p["Φs.W"] + p["Φs.B"], batch["label"])
 
@@ -87,6 +95,48 @@ def test_a_residual_network_with_batch_norm() -> None:
         trainer, resnet, images(100, 16, (16, 16, 3), 10),
         lambda p: torch.optim.SGD(p, 0.02, momentum=0.9, nesterov=True, weight_decay=0.0005),
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_gradients_through_relu_are_as_close_as_those_of_pytorch() -> None:
+    """From the same weights, for a ReLU's corners let losses of equally good runs part after some ten steps.
+
+    PyTorch's own runs in float32 part as far, with other numbers of threads or without oneDNN.
+    """
+    trainer = majuscule.Trainer(RESNET.replace("silu", "relu"), optimiser="Momentum", rate=0.0)
+    weights = weights_of(trainer)
+    trained = {name: weights[name] for name in trainer.compiled.slots}
+    batches = images(45, 16, (16, 16, 3), 10)
+
+    def loss(p: Tensors, batch: Tensors) -> Any:
+        return resnet(p, batch, functional.relu)
+
+    def gradients(dtype: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        p = {name: torch.tensor(value, dtype=dtype, requires_grad=True) for name, value in trained.items()}
+        given = {"image": torch.tensor(batch["image"], dtype=dtype), "label": torch.tensor(batch["label"])}
+        loss(p, given).backward()
+        return {name: value.grad.numpy() for name, value in p.items()}
+
+    errors: dict[str, dict[str, list[float]]] = {name: {"ours": [], "PyTorch's": []} for name in trained}
+    for start in range(0, 45, 5):
+        for batch in batches[start : start + 2]:
+            exact = gradients(torch.float64, batch)
+            trainer.load_weights({**weights, **trained})
+            trainer.tensors.update(
+                {s: 0 * trainer.tensors[s] for slots in trainer.compiled.slots.values() for s in slots}
+            )
+            trainer.step(batch)
+            ours = {name: trainer.tensors[slots[0]] for name, slots in trainer.compiled.slots.items()}
+            for whose, found in (("ours", ours), ("PyTorch's", gradients(torch.float32, batch))):
+                for name, value in exact.items():
+                    error = numpy.linalg.norm(found[name] - value) / numpy.linalg.norm(value)
+                    errors[name][whose].append(float(error))
+        _, moved = torch_losses(
+            loss, trained, batches[start : start + 5], lambda p: torch.optim.SGD(p, 0.02, momentum=0.9), torch.float64
+        )
+        trained = {name: value.astype("float32") for name, value in moved.items()}
+    for name, found in errors.items():
+        assert numpy.median(found["ours"]) <= 3 * numpy.median(found["PyTorch's"]) + 1e-7, name
 
 
 LSTM = """
