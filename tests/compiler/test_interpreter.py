@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import numpy
 import pytest
 from building import (
