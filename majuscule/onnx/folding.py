@@ -25,6 +25,7 @@ _GROWING = frozenset(["ConstantOfShape", "Expand", "Range", "Tile", "OneHot", "P
 _RANDOM = frozenset([
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
 ])  # fmt: skip
+_LOOKING = frozenset(["Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"])
 CONTROL = frozenset(["Loop", "Scan", "SequenceMap"])
 """Operators that repeat a part of the model."""
 
@@ -52,7 +53,10 @@ def folded(
         return _with_open_sizes(node, constants, attributes)
     if operator in _GROWING:
         _require_small(node, constants)
-    return _by_reference(node, version, constants)
+    found = _by_reference(node, version, constants)
+    if operator in _LOOKING and constants[0] is not None:  # the same numbers under the name that they have
+        found = [Constant(found[0].array, constants[0].name, constants[0].is_learnt)]
+    return found
 
 
 def _made(node: NodeProto, array: Array, position: int = 0) -> Constant:

@@ -119,6 +119,8 @@ def reshaped(call: Call, data: Tensor, shape: Sequence[Dim]) -> Tensor:
         return _same_axes(call, data, shape, dict(zip(kept, wanted, strict=True)))
     data = call.full(data)
     parts = _common([data.shape[axis] for axis in kept], [shape[axis] for axis in wanted])
+    if parts is None and data.rank == 1:
+        raise CannotSay(f"{_shown(data.shape)} cannot be taken apart into {_shown(shape)}")
     if parts is None:
         flat = Tensor(call.program.names.give(f"{call.name()}_flat"), (total(data.shape),), (0,), data.dtype)
         marks = letters(data)

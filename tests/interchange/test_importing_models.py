@@ -19,6 +19,8 @@ from typer.testing import CliRunner  # noqa: E402
 
 import majuscule  # noqa: E402
 from majuscule.commands.application import app  # noqa: E402
+from majuscule.compiler.graph import Graph  # noqa: E402
+from majuscule.compiler.interpreter import evaluate  # noqa: E402
 from majuscule.runtime.tensor_files import read_tensors  # noqa: E402
 
 Maj = Callable[..., Any]
@@ -106,7 +108,7 @@ def test_files_that_are_no_models_are_refused(maj: Maj) -> None:
 def test_files_cut_or_changed_anywhere_get_a_message(maj: Maj) -> None:
     data = small_network().SerializeToString()
     generator = numpy.random.default_rng(0)
-    for number in range(60):
+    for number in range(30):
         changed = bytearray(data)
         for place in generator.integers(0, len(data), 3):
             changed[place] = generator.integers(0, 256)
@@ -217,3 +219,42 @@ def test_names_that_mean_something_else_are_changed(maj: Maj) -> None:
     x = numpy.array([[1, -2, 3], [0, 5, -6]], "float32")
     (wanted,) = ReferenceEvaluator(given).run(None, {"B": x})
     assert numpy.array_equal(majuscule.compile("net.maj")(x), wanted)
+
+
+def test_images_of_any_size_stay_so(maj: Maj) -> None:
+    generator = numpy.random.default_rng(0)
+    shapes = {"w": (2, 3, 3, 3), "u": (2, 3, 2, 2), "v": (2, 2, 2, 2)}
+    weights = {name: generator.normal(size=shape).astype("float32") for name, shape in shapes.items()}
+    nodes = [
+        node("Conv", ["image", "w"], ["c"]),
+        node("Conv", ["image", "u"], ["d"]),
+        node("Conv", ["d", "v"], ["e"]),
+        node("Shape", ["e"], ["s"]),
+        node("Reshape", ["c", "s"], ["f"]),
+        node("Add", ["e", "f"], ["y"]),
+    ]
+    given = model(nodes, {"image": ["batch", 3, "rows", "columns"]}, ["y"], weights)
+    onnx.save(given, "net.onnx")
+    result = maj("import", "net.onnx")
+    assert result.exit_code == 0, result.output
+    assert "Given image[x ROWS, y COLUMNS, i 3]" in Path("net.maj").read_text(encoding="utf-8")
+    program = majuscule.check(Path("net.maj")).require()
+    for shape in ((2, 7, 5, 3), (1, 4, 9, 3)):
+        images = numpy.random.default_rng(1).normal(size=shape).astype("float32")
+        found = evaluate(Graph.from_program(program), {"image": images}, read_tensors("net.safetensors"))["y"]
+        (wanted,) = ReferenceEvaluator(given).run(None, {"image": images.transpose(0, 3, 1, 2)})
+        numpy.testing.assert_allclose(found.transpose(0, 3, 1, 2), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_that_are_only_looked_at_otherwise_are_learnt(maj: Maj) -> None:
+    nodes = [node("Unsqueeze", ["shift", "axes"], ["u"]), node("Add", ["x", "u"], ["y"])]
+    weights = {"shift": numpy.ones(3, "float32"), "axes": numpy.array([1])}
+    onnx.save(model(nodes, {"x": ["batch", 3, 4]}, ["y"], weights), "net.onnx")
+    assert maj("import", "net.onnx").exit_code == 0
+    assert "param shift[3, 1]\n" in Path("net.maj").read_text(encoding="utf-8")
+
+
+def test_an_open_size_that_cannot_be_taken_apart_is_named(maj: Maj) -> None:
+    nodes = [node("Reshape", ["x", "shape"], ["y"], "halves")]
+    onnx.save(model(nodes, {"x": ["length"]}, ["y"], {"shape": numpy.array([-1, 2])}), "net.onnx")
+    refused(maj, "net.onnx", "Reshape halves: length cannot become")
