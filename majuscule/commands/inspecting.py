@@ -11,7 +11,7 @@ import typer
 from .compiling import ExactOption, RoadOption, TargetOption
 from .console import print_json, print_table
 from .failures import Failure
-from .programs import ModeOption, ProgramFile, load_program, no_tensor
+from .programs import ModeOption, ProgramFile, load_program, no_tensor, program_path
 from .road_tables import Roads, decide, print_roads, roads_json
 from .running import ThreadsOption
 from .sizes import SizeOption, parse_sizes
@@ -187,7 +187,12 @@ def _summary_json(found: Summary, batch: int) -> dict[str, Any]:
 
 
 def explain(
-    program: ProgramFile,
+    program: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROGRAM", help="A .maj file, a network of `maj list`, - for standard input, or an error's code."
+        ),
+    ],
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[TENSOR]…", help="Only these tensors or statements.")
     ] = None,
@@ -221,6 +226,7 @@ def explain(
     if text is not None:
         print(text)
         return
+    program = program_path(program)
     from ..compiler.codegen.asked import asked_for
     from ..compiler.graph import Graph
     from ..compiler.pipeline import optimize
