@@ -27,6 +27,7 @@ from .linking import link
 from .load_order import order_of_loading
 from .machine_code import make_module
 from .memory import Lifetime, plan_memory
+from .micro_batches import with_micro_batches
 from .objects import KernelSource, RandomSource, Source, compile_sources, object_code
 from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several, make_plan, outputs, touched
 from .recomputing import Recomputation
@@ -67,7 +68,7 @@ def lowered(graph: Graph, target: Target, asked: Asked, tuned: Tuned, limit: Lim
 
 def planned(graph: Graph, target: Target, asked: Asked, tuned: Tuned) -> dict[str, Any]:
     """What the manifest tells of tensors and memory; no kernel is compiled for it."""
-    plan = _plan(graph, target, asked, tuned)
+    plan = with_micro_batches(_plan(graph, target, asked, tuned), target)
     return _tensors(graph, plan, target, _layout(plan, _Kernels(plan, target), target))
 
 
@@ -87,7 +88,7 @@ def _within(limit: Limit | None, plan: Plan, target: Target) -> tuple[Plan, _Ker
         kernels = _Kernels(plan, target)
         return plan, kernels, _layout(plan, kernels, target)
 
-    found = laid_out(plan)
+    found = laid_out(with_micro_batches(plan, target))
     if limit is None or _arena(found[2], limit) <= limit.arena:
         return found
     recomputation, goal = Recomputation(plan, limit.values), limit.arena
@@ -124,8 +125,11 @@ def _main_module(graph: Graph, plan: Plan, kernels: _Kernels, layout: _Layout) -
     """The functions that the library exports, in TensorIR."""
     return make_module(
         [
-            main_function.lower(name, plan, actions, _symbols(graph), layout.addresses, kernels.linked())
-            for name, actions in (("majuscule_run", plan.run), ("majuscule_prepare", plan.prepare))
+            main_function.lower(name, plan, actions, batches, _symbols(graph), layout.addresses, kernels.linked())
+            for name, actions, batches in (
+                ("majuscule_run", plan.run, plan.batches),
+                ("majuscule_prepare", plan.prepare, ()),
+            )
         ]
     )
 
@@ -237,15 +241,18 @@ def _layout(plan: Plan, kernels: _Kernels, target: Target) -> _Layout:
     What only `majuscule_prepare` uses has an entry `until` in `buffers`: the place of the action from which
     on nothing does.
     """
+    turns = {place: found for found in plan.batches for place in found.during}
     uses: dict[str, list[int]] = {}
-    for step, action in enumerate(plan.run):
+    for place, action in enumerate(plan.run):
+        during = turns[place].during if place in turns else range(place, place + 1)
         for name in touched(action):
-            uses.setdefault(name, []).append(step)
+            inside = place in turns and name in turns[place].inside  # others are used in every turn
+            uses.setdefault(name, []).extend([place] if inside else [during[0], during[-1]])
+    sizes = {name: stored.count * BYTES[stored.dtype] for name, stored in plan.buffers.items()}
+    for found in plan.batches:
+        sizes |= {name: sizes[name].substitute({found.symbol: found.most}) for name in found.inside}
     temporaries = [name for name, kind in plan.places.items() if kind == ARENA and name in uses]
-    lifetimes = {
-        name: Lifetime(name, plan.buffers[name].count * BYTES[plan.buffers[name].dtype], uses[name][0], uses[name][-1])
-        for name in temporaries
-    }
+    lifetimes = {name: Lifetime(name, sizes[name], uses[name][0], uses[name][-1]) for name in temporaries}
     memory = plan_memory(list(lifetimes.values()), _overwritten(plan, kernels, lifetimes), target.cores)
     listed = [(name, kind) for name, kind in plan.places.items() if kind != ARENA]
     passing = {

@@ -19,15 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tvm import tirx
 from tvm.ir import Expr, PointerType, PrimType
 from tvm.tirx import BufferLoad, PrimFunc, Var
 
 from ...dsl.integers import Atom, FloorDiv, Index, Integer, Symbol, is_nonnegative
-from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several
+from .plan import Action, Draw, Guarded, Launch, Loop, MicroBatches, Plan, Several
 from .statements import Block, all_of, array_at, cast, integer, number, pointer
-from .storage import memory_dtype
+from .storage import BYTES, memory_dtype
 from .winograd import THREADS
 
 AFTER_SYMBOLS = ("seed", "step", "first", "last", "threads")
@@ -57,9 +58,15 @@ class Linked:
 
 
 def lower(
-    name: str, plan: Plan, actions: Sequence[Action], symbols: Sequence[Symbol], addresses: Addresses, linked: Linked
+    name: str,
+    plan: Plan,
+    actions: Sequence[Action],
+    batches: Sequence[MicroBatches],
+    symbols: Sequence[Symbol],
+    addresses: Addresses,
+    linked: Linked,
 ) -> PrimFunc:
-    """One exported function."""
+    """One exported function; `batches` are those of its actions that do a part of the batch at a time."""
     parameters = [
         tirx.decl_buffer((tirx.Var(f"{label}_count", "int64"),), dtype, label, layout=None)
         for label, dtype in (("buffers", "int64"), ("sizes", "int64"), ("status", "int32"))
@@ -67,8 +74,16 @@ def lower(
     body = Block()
     writer = _Writer(plan, symbols, addresses, linked, *parameters)
     writer.begin(body)
-    writer.chosen(body, actions)
+    writer.chosen(body, actions, batches)
     return PrimFunc(parameters, body.statement(), ret_type=PrimType("void")).with_attr("global_symbol", name)
+
+
+class _Part(NamedTuple):
+    """The micro-batches at hand: the first sample of this turn, and how many it has."""
+
+    turns: MicroBatches
+    begin: Expr
+    samples: Expr
 
 
 class _Writer:
@@ -88,6 +103,7 @@ class _Writer:
         self.linked = linked
         self.buffers, self.sizes, self.status = buffers, sizes, status
         self.values: dict[Atom, Expr] = {}
+        self.part: _Part | None = None
 
     def begin(self, block: Block) -> None:
         """Name the run-time sizes, and the numbers that follow them."""
@@ -99,15 +115,39 @@ class _Writer:
         )
         self.values[THREADS] = threads
 
-    def chosen(self, block: Block, actions: Sequence[Action]) -> None:
+    def chosen(self, block: Block, actions: Sequence[Action], batches: Sequence[MicroBatches]) -> None:
         """Those of the actions, one after the other, that the caller asks for."""
-        for position, action in enumerate(actions):
-            if isinstance(action, Guarded):
-                self._condition(block, action.condition)
-            inside = block.child()
-            self.actions(inside, [action])
-            asked = tirx.And(tirx.LE(self.first, integer(position)), tirx.LT(integer(position), self.last))
-            block.branch(asked, inside)
+        starting = {found.during.start: found for found in batches}
+        place = 0
+        while place < len(actions):
+            turns = starting.get(place)
+            if turns is None:
+                self._chosen(block, actions[place], place)
+                place += 1
+            else:
+                self._turns(block, actions, turns)
+                place = turns.during.stop
+
+    def _chosen(self, block: Block, action: Action, place: int) -> None:
+        if isinstance(action, Guarded):
+            self._condition(block, action.condition)
+        inside = block.child()
+        self.actions(inside, [action])
+        asked = tirx.And(tirx.LE(self.first, integer(place)), tirx.LT(integer(place), self.last))
+        block.branch(asked, inside)
+
+    def _turns(self, block: Block, actions: Sequence[Action], turns: MicroBatches) -> None:
+        """Actions that run for a part of the batch at a time."""
+        most, batch = integer(turns.most), self.values[turns.symbol]
+        variable = Var("turn", "int64")
+        body = block.child()
+        begin = body.bind("begin", variable * most)
+        self.part = _Part(turns, begin, body.bind("samples", tirx.Min(batch - begin, most)))
+        for place in turns.during:
+            self._chosen(body, actions[place], place)
+        self.part = None
+        count = tirx.floordiv(batch + integer(turns.most - 1), most)
+        block.append(tirx.For(variable, integer(0), count, tirx.ForKind.SERIAL, body.statement()))
 
     def actions(self, block: Block, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -130,7 +170,7 @@ class _Writer:
         arguments.append(self._address(block, launch.result))
         if launch.scratch is not None:
             arguments.append(self._address(block, launch.scratch))
-        arguments += [self.values[symbol] for symbol in symbols]
+        arguments += [self._length(symbol) for symbol in symbols]
         arguments += [self.values[Index(index)] for index in free]
         first = self.linked.checks.get(id(launch), 0)
         flags = tirx.address_of(BufferLoad(self.status, [integer(first)]))
@@ -180,8 +220,22 @@ class _Writer:
                 place = base + self._size(self.addresses.offsets[name])
             else:
                 place = BufferLoad(self.buffers, [integer(self.addresses.positions[name])])
-            known = block.remember(("address", name), block.bind("address", place))
+            known = block.remember(("address", name), block.bind("address", place + self._moved(name)))
         return tirx.reinterpret(dtype, known)
+
+    def _moved(self, name: str) -> Expr:
+        """How many bytes behind the start of a buffer the samples at hand begin."""
+        if self.part is None or name in self.part.turns.inside:
+            return integer(0)
+        stored, symbol = self.plan.buffers[name], self.part.turns.symbol
+        if symbol not in stored.count.atoms():
+            return integer(0)
+        return self.part.begin * self._size(stored.count.substitute({symbol: 1}) * BYTES[stored.dtype])
+
+    def _length(self, symbol: Symbol) -> Expr:
+        """A size as a kernel is given it."""
+        part = self.part
+        return part.samples if part is not None and symbol == part.turns.symbol else self.values[symbol]
 
     def _size(self, value: Integer) -> Expr:
         total: Expr = integer(0)

@@ -32,7 +32,7 @@ from ...dsl.equations import (
     equation_reads,
     reads,
 )
-from ...dsl.integers import Index, Integer, Range
+from ...dsl.integers import Index, Integer, Range, Symbol
 from ..dependence import data_free
 from ..graph import Graph, Note
 from ..groups import Group, plan_groups
@@ -46,6 +46,7 @@ from .correlation_nest import correlation_scratch
 from .kernel import Kernel, Stored, make_kernel
 from .packing import Packing
 from .padding import Padding, padding
+from .sample_wise import sample_symbol
 from .schedule import ANY_WAY, Way
 from .storage import BYTES
 from .target import Target
@@ -58,7 +59,8 @@ class Launch:
     """Run a kernel on buffers: `operands` in the order of its tensors, `result`, and working memory if it needs any.
 
     `origin` is the tensor it makes, `counted` the kernel that says how much work it is, if that is another one.
-    `way` says what road was chosen for it.
+    `way` says what road was chosen for it.  `samples` is the size of the batch, if each sample of the
+    result depends on that sample of the operands alone (see `micro_batches`).
     """
 
     kernel: Kernel
@@ -68,6 +70,7 @@ class Launch:
     scratch: str | None = None
     counted: Kernel | None = None
     way: Way = ANY_WAY
+    samples: Symbol | None = None
 
     def flops(self) -> Integer:
         """Arithmetic operations (see `work`)."""
@@ -157,13 +160,28 @@ class Storing:
     condition: str | None
 
 
+@dataclass(frozen=True)
+class MicroBatches:
+    """Actions in a row, by their places, that run for `most` samples or fewer at a time, until all are done.
+
+    `symbol` is the size of the batch.  Buffers named in `inside` are used by them alone, and hold the samples of
+    one turn.
+    """
+
+    during: range
+    symbol: Symbol
+    most: int
+    inside: frozenset[str]
+
+
 @dataclass
 class Plan:
     """Actions at load (`prepare`) and per call (`run`), and all buffers by name.
 
     `places` maps a buffer's name to its kind: input, parameter, state, constant, prepared,
     output or arena.  `roots` maps a tensor that a kernel leaves to the one that it starts from:
-    a sum before its bias, say.  `stores` are what is still to be kept (see `storing`), `notes` tell of choices.
+    a sum before its bias, say.  `stores` are what is still to be kept (see `storing`), `notes` tell of choices,
+    `batches` are the stretches of `run` that do a part of the batch at a time (see `micro_batches`).
     """
 
     prepare: list[Action] = field(default_factory=list)
@@ -173,6 +191,7 @@ class Plan:
     roots: dict[str, str] = field(default_factory=dict)
     stores: list[Storing] = field(default_factory=list)
     notes: tuple[Note, ...] = ()
+    batches: tuple[MicroBatches, ...] = ()
 
 
 def touched(action: Action) -> list[str]:
@@ -394,6 +413,7 @@ class _Planner:
         weights = self._transformed_weights(root, parts, spec)
         chain = [(name, replace(root, body=data)), *chain[1:]]
         kernel = make_kernel(chain, self._tensors(chain), output, target, merge=False)
+        samples = sample_symbol(chain, kernel.tensors, output, target)
         scratch = f"arena {group.result} scratch"
         count = Integer.of(scratch_size(kernel, spec)) * (spec.threads if spec.private else 1)
         kernel = replace(
@@ -404,7 +424,7 @@ class _Planner:
         )
         self._buffer(scratch, Stored((count,), "float32"), "arena")
         operands = (*map(self._home_of, list(kernel.tensors)[:-1]), weights)
-        return Launch(kernel, operands, home, group.result, scratch)
+        return Launch(kernel, operands, home, group.result, scratch, samples=samples)
 
     def _correlated(
         self,
@@ -470,8 +490,7 @@ class _Planner:
         actions = self.plan_.prepare if group.result in self.once else self.plan_.run
         if group.result in self.filled:
             home = self._home_of(group.result)
-            borders = self.filled[group.result].borders()
-            actions.append(Several(tuple(Launch(border, (), home, group.result) for border in borders), group.result))
+            actions.append(self._border(self.filled[group.result], home, group.result))
         elif isinstance(operation, Equation):
             actions.append(self._equation(group))
         elif isinstance(operation, Partial):
@@ -484,6 +503,13 @@ class _Planner:
             actions += self._recurrence(group.root, operation)
         elif not isinstance(operation, Carry):
             self._home_of(group.root)
+
+    def _border(self, padding: Padding, home: str, origin: str) -> Several:
+        """The launches that fill what is around a tensor; all samples have the same border."""
+        size = padding.outside[0].single_atom
+        samples = size if isinstance(size, Symbol) and padding.inside[0] == padding.outside[0] else None
+        launches = (Launch(border, (), home, origin, samples=samples) for border in padding.borders())
+        return Several(tuple(launches), origin)
 
     def _equation(self, group: Group) -> Launch:
         chain = self._chain(group)
@@ -498,10 +524,11 @@ class _Planner:
             return self._tiled(group, chain, output, target, home)
         way = self.ways.get(group.root) or Way(tiled=kind(chain[0][1]))
         whole = make_kernel(chain, self._tensors(chain), output, target)
+        samples = sample_symbol(chain, whole.tensors, output, target)
         kernel, packing = packed(whole, self.target, () if group.result in self.once else self.fixed, way)
         if packing is not None:
-            return replace(self._packed(packing, home, group.result), counted=whole, way=way)
-        return replace(self._launch(kernel, home, group.result), way=way)
+            return replace(self._packed(packing, home, group.result), counted=whole, way=way, samples=samples)
+        return replace(self._launch(kernel, home, group.result), way=way, samples=samples)
 
     def _chain(self, group: Group) -> list[tuple[str, Equation]]:
         """The equations of a group by name."""
@@ -531,8 +558,10 @@ class _Planner:
         subscripts = tuple(Integer.index(axis.name) for axis in piece.domain)
         source = self._stored(piece.source)
         equation = Equation(piece.domain, Read(piece.source, subscripts, source.dtype), output.dtype)
-        kernel = make_kernel([(origin, equation)], {piece.source: source}, output, piece.target, ranges)
-        return self._launch(kernel, home, origin)
+        chain = [(origin, equation)]
+        kernel = make_kernel(chain, {piece.source: source}, output, piece.target, ranges)
+        samples = sample_symbol(chain, kernel.tensors, output, piece.target)
+        return replace(self._launch(kernel, home, origin), samples=samples)
 
     def _recurrence(self, name: str, recurrence: Recurrence) -> list[Action]:
         """Starts are copied, then the steps run in order for each value of the index."""
