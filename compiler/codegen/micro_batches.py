@@ -16,12 +16,12 @@ from itertools import groupby
 
 from ...dsl.integers import Integer, Symbol
 from ..graph import Note
-from . import machine
+from .machine import of as machine_of
 from .plan import Action, Launch, MicroBatches, Plan, Several, touched
 from .storage import BYTES
 from .target import Target
 
-_PARTS = (1, 2, 4, 8, 16)
+PARTS = (1, 2, 4, 8, 16)
 """How many samples may be taken at a time."""
 _ALL = 0
 _NEAR = 16  # actions between two uses of a tensor that may find it in a cache
@@ -54,7 +54,7 @@ class _Costs:
 
     def __init__(self, plan: Plan, target: Target) -> None:
         self._plan = plan
-        self._machine = machine.of(target)
+        self._machine = machine_of(target)
         self._lanes = target.lanes(32)
         self._works = [self._work(action) for action in plan.run]
         self._crossing = self._tensors_between()
@@ -133,7 +133,7 @@ class _Costs:
         for number, work in enumerate(self._works):
             reached: dict[int, float] = {}
             origin: dict[int, int] = {}
-            for count in (_ALL,) if work is None else (_ALL, *_PARTS):
+            for count in (_ALL,) if work is None else (_ALL, *PARTS):
                 own = self._cost(work, count)
                 ways = {before: cost + self._change(number, before, count) for before, cost in best.items()}
                 origin[count] = min(ways, key=ways.__getitem__)
