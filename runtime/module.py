@@ -96,7 +96,13 @@ class Module:
     @staticmethod
     def load(path: str | os.PathLike[str], threads: int | None = None) -> Module:
         """Load a module from a file; raises `ModuleError` with the reason if it cannot run here."""
-        return Module(files.read(path), threads)
+        artifact = files.read(path)
+        if artifact.manifest.get("stores"):  # it would write into weights that are only there to be read
+            name = artifact.manifest["name"]
+            raise ArgumentError(
+                f"{name} is a training step, which changes its weights; load it with `TrainingStep.load`"
+            )
+        return Module(artifact, threads)
 
     # -- calling -----------------------------------------------------------------------------
 

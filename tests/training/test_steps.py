@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -235,3 +236,11 @@ output N
         assert fast.step(batch).loss == pytest.approx(exact.step(batch).loss, rel=1e-4)
         for name in exact.parameters:
             numpy.testing.assert_allclose(fast.tensors[name], exact.tensors[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_saved_step_is_not_taken_for_a_module(tmp_path: Path) -> None:
+    text = "Given x[3]\nscores = FC(x, units 2)\nwhen training:\n    Given label[]: int64\n"
+    trainer = majuscule.Trainer(text + "    loss cost = cross_entropy(scores, label)\n")
+    trainer.compiled.save(tmp_path / "step.mod")
+    with pytest.raises(majuscule.ModuleError, match=r"is a training step.*`TrainingStep\.load`"):
+        majuscule.load(tmp_path / "step.mod")
