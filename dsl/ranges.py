@@ -206,14 +206,17 @@ class Ranges:
         others = Integer.of(1)
         for name in fused.indices:
             if name != unknown[0]:
-                others = others * self._upper(name)
+                upper = self._upper(name)
+                if upper.constant is not None and upper.constant < 1:
+                    raise self._empty(name)
+                others = others * upper
         size = self.builder.resolve(fused.size)
         if others.unknowns():
             return False
         if size.unknowns():
             return self._unfuse_open(fused, unknown[0], size, others)
-        quotient = size // others
         shown = f"the fused axis ({', '.join(map(self.shown, fused.indices))}) of {fused.tensor.shown}"
+        quotient = size // others
         if quotient * others != size:
             raise error(
                 "E407", fused.place, f"{shown} has size {size}, which {others} does not divide",
