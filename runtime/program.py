@@ -9,8 +9,10 @@ All of this belongs to the executor's thread: only functions that run there touc
 from __future__ import annotations
 
 import math
+import struct
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy
@@ -60,6 +62,7 @@ class Program:
         self._arena = numpy.empty(0, numpy.uint8)
         self._buffers = numpy.zeros(len(manifest["buffers"]), numpy.int64)
         self._sizes = numpy.zeros(len(manifest["symbols"]) + _AFTER_SYMBOLS, numpy.int64)
+        self._write_sizes = partial(struct.Struct(f"{len(self._sizes)}q").pack_into, self._sizes.data, 0)
         self._status = numpy.zeros(len(manifest["checks"]), numpy.int32)
         self._arguments = _arguments(self._buffers, self._sizes, self._status)
         self._input_positions = self._positions("input", manifest["inputs"])
@@ -94,7 +97,7 @@ class Program:
         first, end = _EVERYTHING
         passing = [(entry["until"], entry) for entry in self._manifest["buffers"] if "until" in entry]
         for until in sorted({end, *(until for until, _ in passing)}):
-            self._sizes[:] = [*minimums, 0, 0, first, until, threads]
+            self._write_sizes(*minimums, 0, 0, first, until, threads)
             function(arguments)
             first = until
             for entry in (entry for last, entry in passing if last == until):
@@ -108,7 +111,7 @@ class Program:
         Raises `CheckError`, `ExecutionError` or `OutOfMemory`.
         """
         self._place(plan, inputs, outputs)
-        self._sizes[:] = [*plan.symbols, _as_int64(seed), _as_int64(step), *_EVERYTHING, plan.threads]
+        self._write_sizes(*plan.symbols, _as_int64(seed), _as_int64(step), *_EVERYTHING, plan.threads)
         if len(self._status):
             self._status.fill(0)
         start = time.perf_counter()
@@ -127,7 +130,7 @@ class Program:
         and checks that fail are not reported.  Raises `ExecutionError` or `OutOfMemory`.
         """
         self._place(plan, inputs, outputs)
-        self._sizes[:] = [*plan.symbols, 0, 0, *_EVERYTHING, plan.threads]
+        self._write_sizes(*plan.symbols, 0, 0, *_EVERYTHING, plan.threads)
         interval = slice(len(plan.symbols) + 2, len(plan.symbols) + 4)
         taken: list[float] = []
         for part in parts:

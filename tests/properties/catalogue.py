@@ -24,9 +24,6 @@ PER_PROGRAM = 16
 BATCHES = ((1, 3), (2, 5), (4, 1), (2, 1), (3, 7))
 """Batch sizes with which one module is called."""
 
-SLOW_FACTOR = 2
-"""How many times as many cases there are with those of the tests marked slow."""
-
 
 class Maker(Protocol):
     """Makes the case of a seed, with names that end in a number."""
@@ -66,8 +63,8 @@ class Chunk:
         return f"{self.family} {self.first}"
 
 
-def chunks() -> Iterator[Chunk]:
-    """The programs of a default run, families mixed so that workers share the dear ones."""
+def all_chunks() -> Iterator[Chunk]:
+    """The programs of all runs, families mixed so that workers share the dear ones."""
     rounds = max(count for _, count in FAMILIES.values()) // PER_PROGRAM
     for number in range(rounds):
         for family, (_, count) in FAMILIES.items():
@@ -75,14 +72,21 @@ def chunks() -> Iterator[Chunk]:
                 yield Chunk(family, number * PER_PROGRAM)
 
 
+def chunks() -> Iterator[Chunk]:
+    """The programs of a default run: of each family every second one, from the first on."""
+    return (chunk for chunk in all_chunks() if not _waits(chunk))
+
+
 def slow_chunks() -> Iterator[Chunk]:
-    """More programs, with other seeds."""
-    for family, (_, count) in FAMILIES.items():
-        for first in range(count, count * SLOW_FACTOR, PER_PROGRAM):
-            yield Chunk(family, first)
+    """The others."""
+    return (chunk for chunk in all_chunks() if _waits(chunk))
+
+
+def _waits(chunk: Chunk) -> bool:
+    return chunk.first // PER_PROGRAM % 2 == 1
 
 
 @lru_cache(maxsize=1)
-def default_cases() -> tuple[Case, ...]:
-    """All cases of a default run."""
-    return tuple(case for chunk in chunks() for case in chunk.cases())
+def all_cases() -> tuple[Case, ...]:
+    """All cases of all runs."""
+    return tuple(case for chunk in all_chunks() for case in chunk.cases())

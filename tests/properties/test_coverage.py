@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from catalogue import default_cases
+from catalogue import all_cases
 from coverage_table import FEATURES, PAIRS, count_features, count_pairs, table
 
 
 def test_there_are_a_thousand_cases_and_their_texts_differ(tmp_path: Path) -> None:
-    cases = default_cases()
+    cases = all_cases()
     assert len({case.text() for case in cases}) == len(cases) >= 1000
     (tmp_path / "coverage.txt").write_text(table(cases))
     print(table(cases))
@@ -18,7 +18,7 @@ def test_there_are_a_thousand_cases_and_their_texts_differ(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("feature", FEATURES)
 def test_every_feature_occurs(feature: str) -> None:
-    counts = count_features(default_cases())
+    counts = count_features(all_cases())
     assert not {
         value: counts[feature, value] for value, least in FEATURES[feature].items() if counts[feature, value] < least
     }
@@ -27,4 +27,4 @@ def test_every_feature_occurs(feature: str) -> None:
 @pytest.mark.parametrize("title", PAIRS)
 def test_pairs_of_features_occur_together(title: str) -> None:
     least = PAIRS[title][2]
-    assert not {pair: count for pair, count in count_pairs(default_cases(), title).items() if count < least}
+    assert not {pair: count for pair, count in count_pairs(all_cases(), title).items() if count < least}

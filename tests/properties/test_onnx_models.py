@@ -6,13 +6,12 @@ import numpy
 import onnx
 import pytest
 from cases import Case
-from catalogue import FAMILIES, Chunk, chunks, slow_chunks
+from catalogue import FAMILIES, Chunk, all_chunks
 from onnx.reference import ReferenceEvaluator
 
 import majuscule
 from majuscule.onnx_export.exporting import onnx_model
 
-EVERYTHING = [*chunks(), *slow_chunks()]
 DEFAULT = [Chunk(family, 0) for family in FAMILIES]
 """The first programs of each family; the others are slow together."""
 
@@ -51,7 +50,7 @@ def test_models_give_what_the_equations_say(chunk: Chunk) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chunk", [chunk for chunk in EVERYTHING if chunk not in DEFAULT], ids=str)
+@pytest.mark.parametrize("chunk", [chunk for chunk in all_chunks() if chunk not in DEFAULT], ids=str)
 def test_more_models_give_what_the_equations_say(chunk: Chunk) -> None:
     for case in chunk.cases():
         check(case, chunk.batches[-1])
