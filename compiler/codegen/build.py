@@ -16,6 +16,7 @@ from ...dsl.integers import Integer, Symbol
 from ..graph import Graph, Note
 from ..weights import computes_operations
 from . import inputs, main_function, roads, steps
+from .actions import Action, Draw, Guarded, Launch, Loop, Plan, Several, touched
 from .asked import Asked
 from .cache import Cache, fingerprint
 from .choosing import Tuned
@@ -29,7 +30,7 @@ from .machine_code import make_module
 from .memory import Lifetime, plan_memory
 from .micro_batches import with_micro_batches
 from .objects import KernelSource, RandomSource, Source, compile_sources, object_code
-from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several, make_plan, outputs, touched
+from .plan import make_plan, outputs
 from .recomputing import Recomputation
 from .sizes import encode_largest, encode_shape, encode_size
 from .storage import BYTES

@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 
 from ...dsl.equations import Read, walk
 from ...dsl.integers import Index, Symbol
+from .actions import Launch
 from .kernel import Kernel, Stored
 from .objects import KernelSource
-from .plan import Launch
 from .schedule import Road, cut
 from .storage import BYTES
 from .winograd import Winograd

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from .actions import Action, Plan, touched
+from .actions import written as written_by
 from .kernel import Stored
-from .plan import Action, Plan, touched
-from .plan import written as written_by
 from .storage import BYTES
 
 

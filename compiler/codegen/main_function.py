@@ -26,7 +26,7 @@ from tvm.ir import Expr, PointerType, PrimType
 from tvm.tirx import BufferLoad, PrimFunc, Var
 
 from ...dsl.integers import Atom, FloorDiv, Index, Integer, Symbol, is_nonnegative
-from .plan import Action, Draw, Guarded, Launch, Loop, MicroBatches, Plan, Several
+from .actions import Action, Draw, Guarded, Launch, Loop, MicroBatches, Plan, Several
 from .statements import Block, all_of, array_at, cast, integer, number, pointer
 from .storage import BYTES, memory_dtype
 from .winograd import THREADS

@@ -16,8 +16,8 @@ from itertools import groupby
 
 from ...dsl.integers import Integer, Symbol
 from ..graph import Note
+from .actions import Action, Launch, MicroBatches, Plan, Several, touched
 from .machine import of as machine_of
-from .plan import Action, Launch, MicroBatches, Plan, Several, touched
 from .storage import BYTES
 from .target import Target
 

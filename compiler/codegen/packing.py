@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from ...dsl.equations import Axis, Expression, Read, substitute_indices, transform
 from ...dsl.integers import ZERO, Index, Integer
 from .kernel import Kernel, Stored, canonical, has_gather
-from .roads import analysis, contraction
+from .roads import analysis, contraction, operands
 from .schedule import Schedule
 from .target import Target
 
@@ -62,7 +62,7 @@ def pack(kernel: Kernel, target: Target, fixed: Collection[str], wanted: int | N
     width = _width(kernel, schedule, size)
     possible = _widths(schedule.lanes, size)
     width = wanted if wanted in possible else width
-    for read in contraction.body_reads(kernel):
+    for read in operands.body_reads(kernel):
         if read.tensor in fixed and not has_gather(read) and _suits(kernel, read, vector):
             grouped = size % schedule.lanes == 0 and any(
                 axis.name in read.subscripts[0].indices() for axis in kernel.domain if axis.name != vector

@@ -22,7 +22,7 @@ from dataclasses import replace
 import numpy
 
 from ..graph import Note
-from .plan import Action, Draw, Guarded, Launch, Loop, Plan, Several, renamed, touched, written
+from .actions import Action, Draw, Guarded, Launch, Loop, Plan, Several, renamed, touched, written
 from .storage import BYTES
 
 Gap = tuple[str, int]

@@ -11,8 +11,8 @@ from typing import Any
 
 from ...dsl.equations import Program
 from ...dsl.integers import ZERO, Index, Integer
+from .actions import Action, Draw, Guarded, Launch, Plan, Several
 from .main_function import Linked
-from .plan import Action, Draw, Guarded, Launch, Plan, Several
 from .sizes import encode_size
 from .storage import BYTES
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from ...dsl.equations import Axis, Equation, Read
 from ...dsl.integers import Integer
 from . import roads
+from .actions import Action, Guarded, Launch, Plan, Storing, renamed, touched, written
 from .cache import fingerprint
 from .in_place import overwritten
 from .kernel import Kernel, Stored, canonical, make_kernel
 from .objects import KernelSource
-from .plan import Action, Guarded, Launch, Plan, Storing, renamed, touched, written
 from .schedule import Road
 from .target import Target
 

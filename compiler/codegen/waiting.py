@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ...dsl.integers import ZERO, Integer, is_nonnegative
-from .plan import Action, Guarded, Plan, touched, written
+from .actions import Action, Guarded, Plan, touched, written
 from .storage import BYTES
 
 

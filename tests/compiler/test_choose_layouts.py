@@ -16,9 +16,10 @@ from random_programs import programs, values_for
 import majuscule
 from majuscule.compiler import layout_choice, layout_costs
 from majuscule.compiler.checker import check
+from majuscule.compiler.codegen.actions import Launch
 from majuscule.compiler.codegen.asked import Asked
 from majuscule.compiler.codegen.kernel import Kernel, canonical
-from majuscule.compiler.codegen.plan import Launch, make_plan
+from majuscule.compiler.codegen.plan import make_plan
 from majuscule.compiler.codegen.roads import choose
 from majuscule.compiler.codegen.target import Target
 from majuscule.compiler.graph import Graph

@@ -19,7 +19,7 @@ from ..kernel import Kernel, has_gather
 from ..schedule import Road, Schedule
 from ..storage import BYTES
 from ..target import Target
-from . import analysis, contraction
+from . import analysis, contraction, operands
 
 _OVERLAPPED = 0.15  # of the parts that do not bind
 _STAYS = 0.9  # of a cache, for what is to stay there
@@ -87,7 +87,7 @@ def estimate(kernel: Kernel, road: Road, target: Target, sizes: Sizes, fixed: Co
     for name, cache, speed in speeds:
         size = traffic.missing(cache, fixed if name == MEMORY else ())
         parts[name] = described.seconds(size / speed / busy, target.lanes(32))
-    products = 2 if kernel.combiner == "sum" and len(contraction.body_reads(kernel)) > 1 else 1
+    products = 2 if kernel.combiner == "sum" and len(operands.body_reads(kernel)) > 1 else 1
     start = described.launch_seconds if _on_threads(schedule, sizes) else described.call_seconds
     return Estimate(parts, float(points * products), start)
 
@@ -139,7 +139,7 @@ def _per_point(kernel: Kernel, road: Road, schedule: Schedule, target: Target, l
         return contraction.cost(kernel, target, schedule, lengths)
     tile = math.prod(schedule.tiles.values())
     share = machine.of(target).share(lanes / target.lanes(32))
-    loads = sum(_price(kernel, read, schedule) for read in contraction.body_reads(kernel))
+    loads = sum(_price(kernel, read, schedule) for read in operands.body_reads(kernel))
     if kernel.combiner is None:
         return share * (loads + 1.0 + 0.5 * len(kernel.stages)) / lanes
     return share * max(1.0 + loads, _IN_FLIGHT / tile) / lanes

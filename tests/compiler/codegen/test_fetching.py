@@ -7,8 +7,9 @@ import re
 import pytest
 
 from majuscule.compiler.codegen import tvm_loading  # noqa: F401 (comes first)
+from majuscule.compiler.codegen.actions import Launch
 from majuscule.compiler.codegen.lower import lower
-from majuscule.compiler.codegen.plan import Launch, make_plan
+from majuscule.compiler.codegen.plan import make_plan
 from majuscule.compiler.codegen.roads import choose
 from majuscule.compiler.codegen.target import Target
 from majuscule.compiler.graph import Graph

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from majuscule.compiler.codegen import tvm_loading  # noqa: F401 (comes first)
+from majuscule.compiler.codegen.actions import Launch, Plan, touched
 from majuscule.compiler.codegen.load_order import order_of_loading
-from majuscule.compiler.codegen.plan import Launch, Plan, make_plan, touched
+from majuscule.compiler.codegen.plan import make_plan
 from majuscule.compiler.codegen.target import Target
 from majuscule.compiler.graph import Graph
 from majuscule.compiler.pipeline import optimize

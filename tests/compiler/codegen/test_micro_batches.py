@@ -15,8 +15,9 @@ import pytest
 
 import majuscule
 from majuscule.compiler.codegen import machine, micro_batches
+from majuscule.compiler.codegen.actions import MicroBatches
 from majuscule.compiler.codegen.micro_batches import with_micro_batches
-from majuscule.compiler.codegen.plan import MicroBatches, make_plan
+from majuscule.compiler.codegen.plan import make_plan
 from majuscule.compiler.codegen.target import Target
 from majuscule.compiler.graph import Graph
 from majuscule.compiler.interpreter import evaluate

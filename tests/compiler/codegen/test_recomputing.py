@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from random_trainings import batch_for, trainings
 
 import majuscule
-from majuscule.compiler.codegen.plan import Action, Draw, Guarded, Launch, Plan, make_plan, touched
+from majuscule.compiler.codegen.actions import Action, Draw, Guarded, Launch, Plan, touched
+from majuscule.compiler.codegen.plan import make_plan
 from majuscule.compiler.codegen.recomputing import Recomputation
 from majuscule.compiler.codegen.storage import BYTES
 from majuscule.compiler.codegen.storing import with_stores

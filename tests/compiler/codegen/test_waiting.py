@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import majuscule
-from majuscule.compiler.codegen.plan import Action, Plan, make_plan, touched, written
+from majuscule.compiler.codegen.actions import Action, Plan, touched, written
+from majuscule.compiler.codegen.plan import make_plan
 from majuscule.compiler.codegen.storage import BYTES
 from majuscule.compiler.codegen.storing import with_stores
 from majuscule.compiler.codegen.target import Target

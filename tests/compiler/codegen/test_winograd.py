@@ -24,7 +24,8 @@ from winograd_convolutions import (
 )
 
 import majuscule
-from majuscule.compiler.codegen.plan import Launch, make_plan
+from majuscule.compiler.codegen.actions import Launch
+from majuscule.compiler.codegen.plan import make_plan
 from majuscule.compiler.codegen.roads import winograd as road
 from majuscule.compiler.codegen.roads.costs import Estimate
 from majuscule.compiler.codegen.target import Target
