@@ -1,6 +1,8 @@
 """All tests share one cache of compiled code, which is theirs alone and gone when they end.
 
-Where tests run in several processes, all cores are busy: then modules are compiled without helpers.
+Where tests run in several processes, all cores are busy: then modules are compiled without helpers, and
+each process keeps to cores of its own, since threads that wait for each other on a core that is taken
+make the tests take half as long again.
 """
 
 from __future__ import annotations
@@ -12,6 +14,24 @@ from collections.abc import Iterator
 import pytest
 
 from majuscule.__main__ import GARBAGE
+from majuscule.runtime.executor import available_cores
+
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+CORES = available_cores()
+
+
+def _keep_to(cores: list[int]) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    """The test may use all cores: threads that it starts run side by side."""
+    before = available_cores()
+    _keep_to(CORES)
+    yield
+    _keep_to(before)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,7 +41,8 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     patch = pytest.MonkeyPatch()
     patch.setenv("MAJUSCULE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     patch.delenv("MAJUSCULE_CACHE", raising=False)
-    if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+    if PROCESSES > 1:
+        _keep_to(CORES[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(CORES) :: PROCESSES])
         from majuscule.compiler.codegen import tvm_loading, workers  # noqa: F401 (in this order)
 
         patch.setattr(workers, "available_cores", lambda: 1)

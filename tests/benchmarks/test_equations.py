@@ -56,6 +56,7 @@ def test_all_spellings_compute_the_librarys_convolution() -> None:
     assert all(row.found["ratio"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_pytorch_computes_the_same() -> None:
     peers = pytest.importorskip("equation_peers")
     for rivalry in peers.rivalries(SMALL):

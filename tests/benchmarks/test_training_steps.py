@@ -14,6 +14,7 @@ def test_every_program_is_right() -> None:
         assert not majuscule.check(task.text, mode="training").errors, task.name
 
 
+@pytest.mark.slow
 def test_steps_agree_with_pytorch_and_are_timed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def choices() -> dict[str, tuple[str, list[tuple[str, str]]]]:
     return {name: (key, [(c.road, c.details) for c in options]) for name, (key, options) in found.items()}
 
 
+@pytest.mark.slow
 def test_every_choice_that_is_kept_is_taken_and_changes_no_result(net: str, maj: Any) -> None:
     target, image = Target.host(), numpy.random.default_rng(0).normal(size=(3, 10, 10, 16)).astype("float32")
     exact = majuscule.compile(NET, exact=True)(image)

@@ -37,6 +37,7 @@ def every_axis(graph: Graph, *others: object) -> dict[str, list[int]]:
     return {name: list(range(len(graph.tensor(name).shape))) for name in tensors}
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(graph=programs(), seed=st.integers(0, 1 << 20))
 def test_any_choice_of_layouts_keeps_the_meaning(graph: Graph, seed: int) -> None:
@@ -107,6 +108,7 @@ def test_every_spelling_of_a_convolution_keeps_its_meaning(orders: tuple[str, st
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(orders=spellings)
 def test_every_spelling_of_a_convolution_compiles_to_the_same_numbers(orders: tuple[str, str, str, str, str]) -> None:

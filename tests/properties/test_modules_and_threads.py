@@ -14,6 +14,8 @@ from rounding import Array
 
 import majuscule
 
+pytestmark = pytest.mark.usefixtures("all_cores")
+
 
 def _compiled(cases: list[Case]) -> tuple[str, dict[str, Array]]:
     tensors = {name: tensor for case in cases for name, tensor in case.tensors.items() if tensor.kind == "parameter"}

@@ -75,6 +75,7 @@ def test_subscripts_out_of_range_are_reported(small: majuscule.Module) -> None:
             small(images, label)
 
 
+@pytest.mark.usefixtures("all_cores")
 def test_calls_from_many_threads_are_right(small: majuscule.Module) -> None:
     cases = [samples(batch, seed=batch) for batch in (1, 2, 3, 5, 8, 13, 21, 34)]
     wanted = [expected(small.weights, images, label)[0] for images, label in cases]
@@ -89,6 +90,7 @@ def test_calls_from_many_threads_are_right(small: majuscule.Module) -> None:
             result.result()
 
 
+@pytest.mark.usefixtures("all_cores")
 def test_answers_do_not_depend_on_the_number_of_threads(small: majuscule.Module) -> None:
     images, label = samples(17)
     answers = []

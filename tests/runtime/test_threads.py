@@ -21,6 +21,8 @@ from majuscule.runtime.artifact import Artifact
 from majuscule.runtime.executor import Executor, available_cores, default_threads, get_executor
 from majuscule.runtime.module import Module
 
+pytestmark = pytest.mark.usefixtures("all_cores")
+
 
 def test_calls_from_many_threads_do_not_disturb_each_other(module: Module) -> None:
     def work(worker: int) -> None:

@@ -115,6 +115,7 @@ def test_a_training_goes_on_where_it_was_when_batches_cannot_be_read(tmp_path: P
         assert state(again) == state(whole)
 
 
+@pytest.mark.usefixtures("all_cores")
 def test_threads_do_not_matter() -> None:
     found = []
     for threads in (1, 2):

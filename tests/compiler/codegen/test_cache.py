@@ -160,6 +160,7 @@ def test_the_size_is_bounded_and_what_was_used_last_stays(tmp_path: Path) -> Non
     assert len(entries(tmp_path)) == len(left)
 
 
+@pytest.mark.slow
 def test_a_compilation_trims_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = compiled().library
     limit = sum(path.stat().st_size for path in folder.iterdir()) * 3 // 2
@@ -254,6 +255,7 @@ def test_the_cache_can_be_turned_off(folder: Path, monkeypatch: pytest.MonkeyPat
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_the_command_goes_without_it_when_asked(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "net.maj").write_text(TEXT, encoding="utf-8")
 
@@ -284,6 +286,7 @@ def test_tensor_ir_and_assembly_of_a_cached_program(folder: Path) -> None:
 # -- several processes ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_helpers_compile_the_same_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "available_cores", lambda: 1)
     alone = compiled(MANY, cache=False)
@@ -389,6 +392,7 @@ def start_compiling(path: Path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.slow
 def test_four_processes_compile_the_same_program_at_once(folder: Path, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.mod" for number in range(4)]
     processes = [start_compiling(path) for path in paths]
@@ -400,6 +404,7 @@ def test_four_processes_compile_the_same_program_at_once(folder: Path, tmp_path:
     assert all(store.get(entry.name) is not None for entry in entries(folder))
 
 
+@pytest.mark.slow
 def test_a_compilation_killed_at_any_moment_does_no_harm(folder: Path, tmp_path: Path) -> None:
     expected = compiled(MANY, cache=False).library
     started = time.perf_counter()

@@ -82,6 +82,7 @@ def test_three_axes_of_offsets() -> None:
     check(module, (2, 1, 5, 4, 6), (3, 2, 3), 20, 32)
 
 
+@pytest.mark.usefixtures("all_cores")
 def test_many_chunks_of_tiles_whatever_the_number_of_threads() -> None:
     """Sums of several chunks are added in one order: all numbers of threads give the same bits."""
     module = majuscule.compile(program((3, 3), (61, 58), 16, 32, 1, False))

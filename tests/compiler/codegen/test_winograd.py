@@ -244,6 +244,7 @@ def test_every_order_gives_the_same(private: bool, chunk: int, monkeypatch: pyte
     check(module, expected, (13, 10, 16), threads=(1, 2, 3))
 
 
+@pytest.mark.usefixtures("all_cores")
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
     module = compiled("Given L[13, 10, 32]\nS = Conv(L, width 3, pad 1, filters 48)\n")
     x = numbers(3, 13, 10, 32)
@@ -302,6 +303,7 @@ def convolutions(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int], Mar
     return sizes, window, margins, draw(st.sampled_from(sorted(MODES))), channels, filters, after
 
 
+@pytest.mark.slow
 @given(case=convolutions(), batches=st.lists(st.integers(1, 9), min_size=1, max_size=3), threads=st.integers(1, 3))
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_convolutions_of_any_shape(case: Any, batches: list[int], threads: int) -> None:

@@ -150,6 +150,7 @@ output A, P
     agree(found["A"], correlated(found["P"], module.weights["Φ.W"]))
 
 
+@pytest.mark.slow
 def test_convolutions_in_a_row() -> None:
     module = compiled("""\
 Given L[9, 10, 16]
