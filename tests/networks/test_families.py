@@ -201,7 +201,10 @@ def test_networks_cost_what_is_published_and_what_the_table_says(name: str) -> N
 def test_the_table_has_every_network_and_all_agree_with_pytorch() -> None:
     rows = network_table.rows_of(network_table.DOCUMENT.read_text(encoding="utf-8"))
     assert list(rows) == sorted(published_networks.KNOWN)
-    assert [name for name, row in rows.items() if row.error and not 0 < float(row.error) < 1e-4] == []
+    measured = {name: (float(row.error), float(row.pytorch)) for name, row in rows.items() if row.error}
+    assert len(measured) > 60
+    for name, (error, theirs) in measured.items():
+        assert 0 < error < max(1e-4, 2 * theirs), name  # some networks magnify all rounding
 
 
 @pytest.mark.parametrize("name", SAMPLES)
