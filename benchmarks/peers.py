@@ -99,6 +99,11 @@ class Network:
         return self.folder / f"{self.name}.maj"
 
     @property
+    def is_text(self) -> bool:
+        """Whether it takes texts, and no images."""
+        return False
+
+    @property
     def text(self) -> str:
         """The program as a text that can stand anywhere: its imports have full paths."""
         return self.path.read_text(encoding="utf-8").replace('import "', f'import "{self.folder.as_posix()}/')

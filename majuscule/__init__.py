@@ -23,10 +23,13 @@ if TYPE_CHECKING:
         export_onnx,
         export_weights,
         gradient,
+        import_onnx,
         import_weights,
         load,
     )
     from .dsl.diagnostics import SourceErrors
+    from .onnx.errors import ImportFailed
+    from .onnx.importing import ImportedModel
     from .runtime.errors import ModuleError
     from .runtime.module import Module, Outputs
     from .runtime.signature import TensorInfo
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ImportFailed",
+    "ImportedModel",
     "Module",
     "ModuleError",
     "Outputs",
@@ -51,11 +56,14 @@ __all__ = [
     "export_onnx",
     "export_weights",
     "gradient",
+    "import_onnx",
     "import_weights",
     "load",
 ]
 
 _HOMES = {
+    "ImportFailed": ".onnx.errors",
+    "ImportedModel": ".onnx.importing",
     "Module": ".runtime.module",
     "ModuleError": ".runtime.errors",
     "Outputs": ".runtime.module",
@@ -70,6 +78,7 @@ _HOMES = {
     "export_onnx": ".api",
     "export_weights": ".api",
     "gradient": ".api",
+    "import_onnx": ".api",
     "import_weights": ".api",
     "load": ".api",
 }

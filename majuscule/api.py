@@ -1,4 +1,4 @@
-"""The functions of `import majuscule`: check, compile, differentiate, load, exchange weights.
+"""The functions of `import majuscule`: check, compile, differentiate, load, exchange weights and models.
 
 Each imports what it needs when it is called, so that a program which only loads and runs
 a module never loads the compiler.
@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from .runtime.module import Module
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from .compiler.codegen.compiled import CompiledProgram
     from .compiler.gradients import Gradients
     from .compiler.road_names import Forced
     from .dsl import CheckResult
     from .dsl.equations import Program
     from .exchange.report import Report
+    from .onnx.importing import ImportedModel
     from .runtime.arrays import Array
     from .runtime.artifact import Artifact
     from .runtime.signature import TensorInfo
@@ -215,6 +218,22 @@ def gradient(
         [of] if isinstance(of, str) else of,
         [with_respect_to] if isinstance(with_respect_to, str) else with_respect_to,
     )
+
+
+def import_onnx(source: str | os.PathLike[str] | ModelProto, *, any_batch: bool = False) -> ImportedModel:
+    """A model of ONNX as a program of equations, and its weights.
+
+    `source` is a file, or a model in memory.  The result has the program in `text`, its weights by name in `weights`
+    (`compile(found.text, weights=found.weights)`), and in `inputs` and `outputs` the program's tensors with their
+    shapes in the model: images have their channels last.  With `any_batch` the program takes any number of samples
+    where the model was written for one number.
+
+    Raises `ImportFailed` for a file that is no model, is damaged or has parts that the language cannot say, all of
+    which are listed, or where the package onnx is missing; OSError if the file cannot be read.
+    """
+    from .onnx.importing import import_model
+
+    return import_model(source, open_batch=any_batch)
 
 
 def import_weights(

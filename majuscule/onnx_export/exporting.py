@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
-import numpy
 import onnx
 from onnx import helper, numpy_helper
 
@@ -37,6 +36,7 @@ from ..dsl.equations import (
 from ..dsl.integers import ZERO, Integer
 from ..runtime.arrays import Array
 from ..runtime.errors import ExportError
+from .beside import Beside, stored
 from .builder import TYPES, Builder, names_read, needed, numpy_type
 from .expressions import Scalars
 from .integers import Integers
@@ -51,13 +51,13 @@ OPSET = 18
 _IR_VERSION = 9
 
 
-def onnx_model(program: Program, weights: Mapping[str, Array]) -> onnx.ModelProto:
-    """The model; `weights` are the values of parameters and state by name.
+def onnx_model(program: Program, weights: Mapping[str, Array], beside: Beside | None = None) -> onnx.ModelProto:
+    """The model; `weights` are the values of parameters and state by name, which go into `beside` if it is given.
 
     Raises `ExportError` for an operation that ONNX cannot say, with the name of its tensor.
     """
     graph = Graph.from_program(program).replace(program.operations, roots=program.outputs)
-    return _Exporter(program, eliminate_dead(eliminate_common(graph))).model(weights)
+    return _Exporter(program, eliminate_dead(eliminate_common(graph))).model(weights, beside)
 
 
 class _Exporter:
@@ -78,13 +78,14 @@ class _Exporter:
         windowed = Windowed(self._reader, self._pads)
         self._reductions = Reductions(self._labelled, self._integers, scalars, windowed)
 
-    def model(self, weights: Mapping[str, Array]) -> onnx.ModelProto:
+    def model(self, weights: Mapping[str, Array], beside: Beside | None) -> onnx.ModelProto:
         """The whole model."""
         initializers = []
         for name in self._graph:
             operation = self._graph.operation(name)
             if isinstance(operation, Parameter | State):
-                initializers.append(_tensor(name, weights[name], operation.dtype))
+                made = _tensor if beside is None else beside.tensor
+                initializers.append(made(name, weights[name], operation.dtype))
             with self._builder.making(name):
                 self._add(name, operation)
         outputs = [self._output(name) for name in self._program.outputs]
@@ -259,7 +260,7 @@ class _Exporter:
 
 
 def _tensor(name: str, array: Array, dtype: str) -> onnx.TensorProto:
-    return numpy_helper.from_array(numpy.ascontiguousarray(array, numpy_type(dtype)).reshape(numpy.shape(array)), name)
+    return numpy_helper.from_array(stored(array, dtype), name)
 
 
 def _in_place(array: str, shape: Shape, dtype: str) -> Stored:

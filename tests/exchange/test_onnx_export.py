@@ -259,6 +259,17 @@ def test_a_model_that_is_imported_again_is_the_same_program(tmp_path: Path, monk
     numpy.testing.assert_allclose(again(image), module(image), rtol=1e-5, atol=1e-6)
 
 
+def test_weights_that_are_too_large_for_one_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("majuscule.onnx_export.writing._LARGEST", 100)
+    text = "Given x[3]\nparam k[2]: int64 = 3\nh = FC(x, units 30)\nz = FC(relu(h), units 2)\ny[b,i] = z[b,i] * k[i]\n"
+    agrees(text, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
+    bare = onnx.load(tmp_path / "model.onnx", load_external_data=False)
+    assert all(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in bare.graph.initializer[:5])
+    found = majuscule.import_onnx(tmp_path / "model.onnx")
+    assert sum(array.size for array in found.weights.values()) >= 3 * 30 + 30 + 30 * 2 + 2
+
+
 # -- refusals --------------------------------------------------------------------------------------
 
 

@@ -63,6 +63,32 @@ def test_a_model_becomes_layers_of_the_library_and_their_weights(maj: Maj) -> No
     assert maj("fmt", "--check", "net.maj").exit_code == 0
 
 
+def test_in_python_an_import_gives_what_the_command_writes(maj: Maj) -> None:
+    given = small_network()
+    onnx.save(given, "net.onnx")
+    assert maj("import", "net.onnx").exit_code == 0
+    found = majuscule.import_onnx("net.onnx")
+    assert found.text == Path("net.maj").read_text(encoding="utf-8")
+    written = read_tensors("net.safetensors")
+    assert found.weights.keys() == written.keys()
+    assert all(numpy.array_equal(found.weights[name], array) for name, array in written.items())
+    assert found.inputs[0].name == "image"
+    assert found.outputs[0].name == "scores"
+    assert majuscule.import_onnx(given).weights.keys() == written.keys()
+    given.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    assert "without batch" in majuscule.import_onnx(given).text
+    assert "without batch" not in majuscule.import_onnx(given, any_batch=True).text
+
+
+def test_in_python_a_model_that_cannot_be_said_is_refused_with_every_reason() -> None:
+    given = model([node("NonZero", ["x"], ["a"], "first"), node("Unique", ["x"], ["b"], "second")], {"x": [3]}, ["a"])
+    with pytest.raises(majuscule.ImportFailed, match="2 nodes") as caught:
+        majuscule.import_onnx(given)
+    assert [reason.split(":")[0] for reason in caught.value.reasons] == ["NonZero first", "Unique second"]
+    with pytest.raises(FileNotFoundError):
+        majuscule.import_onnx("nowhere.onnx")
+
+
 def test_everything_that_cannot_be_said_is_named(maj: Maj) -> None:
     nodes = [
         node("NonZero", ["x"], ["a"], "first"),

@@ -7,7 +7,6 @@ value; so is what the program gives as it stands, where layers are fused with ea
 from __future__ import annotations
 
 import functools
-import math
 import re
 import subprocess
 import sys
@@ -19,10 +18,11 @@ import numpy
 import pytest
 
 import majuscule
-from majuscule.dsl.equations import Parameter, Program
+from majuscule.dsl.equations import Program
 
 torch = pytest.importorskip("torch")
 peers = pytest.importorskip("peers")
+import costs  # noqa: E402 (needs the two)
 
 Array = numpy.ndarray[Any, Any]
 TOLERANCE = 1e-4
@@ -49,15 +49,15 @@ def test_every_network_is_compared() -> None:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_networks_have_as_many_parameters_as_published(name: str) -> None:
-    program = majuscule.check(peers.NETWORKS[name].path).require()
-    shapes = [operation.shape for operation in program.operations.values() if isinstance(operation, Parameter)]
-    assert sum(math.prod(size.constant or 0 for size in shape) for shape in shapes) == PARAMETERS[name]
-    with torch.device("meta"):  # shapes alone
-        peer = peers.NETWORKS[name].build()
-    assert sum(parameter.numel() for parameter in peer.parameters()) == PARAMETERS[name]
-    text = peers.NETWORKS[name].path.read_text(encoding="utf-8")
-    assert f"{PARAMETERS[name]:,} parameters" in " ".join(text.replace("#", "").split())
+def test_networks_cost_what_is_published_and_what_the_table_says(name: str) -> None:
+    network = peers.NETWORKS[name]
+    program = majuscule.check(network.path).require()
+    row = costs.in_the_table(network, program)
+    parameters, work = costs.in_pytorch(network)
+    assert parameters == PARAMETERS[name]
+    assert (row.parameters, row.multiply_adds) == (f"{parameters:,}", f"{work:,}")
+    text = network.path.read_text(encoding="utf-8")
+    assert f"{parameters:,} parameters" in " ".join(text.replace("#", "").split())
 
 
 @dataclass(frozen=True)

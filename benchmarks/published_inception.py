@@ -1,4 +1,4 @@
-"""GoogLeNet and Inception v3 in PyTorch, for `test_families.py`; see `published.py`."""
+"""GoogLeNet and Inception v3 in PyTorch, see `published.py`."""
 
 from __future__ import annotations
 
