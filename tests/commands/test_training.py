@@ -179,7 +179,10 @@ def test_two_trainings_never_share_a_folder_and_a_killed_one_goes_on(maj: Maj, t
             time.sleep(0.05)
         second = maj(*TRAIN, "--epochs", "1", "--resume")
         assert second.exit_code == 2
-        assert second.stderr == "error: another training is at work in the folder net.training [R502]\n"
+        assert second.stderr == (
+            f"error: another training is at work in the folder net.training, as process {first.pid}; "
+            "wait for its end, or choose another folder [R502]\n"
+        )
         assert first.poll() is None
     finally:
         first.kill()
