@@ -94,6 +94,9 @@ def fit(
         while trainer.epoch < epochs and not _is_over(trainer, patience):
             report = _epoch(trainer, data, validation, callbacks, checkpoints, every, watched, sign)
             reports.append(report)
+            trainer.kept["report"] = {  # without times, so that equal trainings have equal checkpoints
+                "epoch": report.epoch, "steps": report.steps, "values": {**report.values, "rate": report.rate},
+            }  # fmt: skip
             if checkpoints is not None:
                 state = trainer.state_dict()
                 checkpoints.save(state["tensors"], state["meta"], best=report.best)
