@@ -63,6 +63,10 @@ def train(
     freeze: Annotated[
         list[str] | None, typer.Option("--freeze", metavar="NAME", help="Do not train this, as Φ1 or 'Φ1*'.")
     ] = None,
+    turns: Annotated[
+        str | None,
+        typer.Option("--turns", metavar="LOSSES", help="Let losses take turns, a batch each, as judge:2,forger."),
+    ] = None,
     clip: Annotated[float | None, typer.Option("--clip", metavar="NORM", help="Cut gradients to this norm.")] = None,
     accumulate: Annotated[
         int, typer.Option("--accumulate", min=1, metavar="PARTS", help="Compute a batch in parts, to save memory.")
@@ -124,6 +128,7 @@ def train(
         "data": data, "validation": validation, "split": split, "samples": len(datasets.training), "batch": batch,
         "augment": augment, "normalise": normalise, "resize": resize, "seed": seed, "optimiser": optimiser,
         "rate": rate, "schedule": schedule, "warmup": warmup, "freeze": freeze, "clip": clip, "accumulate": accumulate,
+        "turns": turns,
     }  # fmt: skip
     with Checkpoints(folder) as checkpoints:
         normalisation = Normalisation.of(datasets.training) if normalise else None

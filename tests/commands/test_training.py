@@ -223,6 +223,50 @@ def test_a_training_killed_between_checkpoint_and_history_loses_no_line(maj: Maj
     assert _history(tmp_path) == _history(tmp_path / "whole")
 
 
+TURNS = """\
+layer D(image[b,x,y,i], Φ):
+    return FC(image, Φ, units 1)
+
+Given image[4, 4, 1]
+z[b in 0..size(image, 0), k in 0..3] = normal(0, 1)
+s = Linear(z, Φ_G, units 16)
+drawn[b, x in 0..4, y in 0..4, i in 0..1] = σ(s[b,(x,y,i)])
+
+when training:
+    real = D(image, Φ_D)
+    forged = D(drawn, Φ_D)
+    loss judge = mean[b](softplus(-real[b,0]) + softplus(forged[b,0])) trains Φ_D
+    loss forger = mean[b](softplus(-forged[b,0])) trains Φ_G
+
+output drawn
+"""
+
+
+def test_losses_that_take_turns_go_on_in_the_middle_of_a_round(
+    maj: Maj, tmp_path: Path, interrupted: Callable[[int], Any]
+) -> None:
+    (tmp_path / "net.maj").write_text(TURNS, encoding="utf-8")
+    command = ("train", "net.maj", "--data", "data.npz", "--batch", "10", "--turns", "judge:2,forger", "--epochs", "2")
+    whole = maj(*command, "--checkpoint", "whole/net.training")
+    assert whole.exit_code == 0, whole.stderr
+    with interrupted(4):
+        assert maj(*command).exit_code == 130
+    resumed = maj(*command, "--resume")
+    assert resumed.exit_code == 0, resumed.stderr
+    assert _tensors(tmp_path) == _tensors(tmp_path / "whole")
+    kept = [name for name in _tensors(tmp_path) if name.count(".") > 1]
+    assert all(sum(name.startswith(f"{bundle}.W.") for name in kept) == 2 for bundle in ("Φ_D", "Φ_G")), kept  # Adam
+    history = _history(tmp_path)
+    assert history == _history(tmp_path / "whole")
+    told = [next(name for name in ("judge", "forger") if name in e) for e in history if e["kind"] == "step"]
+    assert told == ["judge", "judge", "forger"] * 3 + ["judge"]
+    assert all({"judge", "forger"} <= entry.keys() for entry in history if entry["kind"] == "epoch")
+    for wrong in ("judge", "judge:0,forger", "judge:x,forger", "judge,forged"):
+        refused = maj(*command[:-3], wrong, "--checkpoint", "other")
+        assert refused.exit_code in (1, 2), wrong
+        assert refused.stderr.startswith("error: "), refused.stderr
+
+
 LARGE = """\
 Given image[4, 4, 1]
 scores[3] = FC(FC(FC(image, units 400), units 400), Φ)
