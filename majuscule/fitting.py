@@ -94,6 +94,9 @@ def fit(
         while trainer.epoch < epochs and not _is_over(trainer, patience):
             report = _epoch(trainer, data, validation, callbacks, checkpoints, every, watched, sign)
             reports.append(report)
+            trainer.kept["report"] = {  # without times, so that equal trainings have equal checkpoints
+                "epoch": report.epoch, "steps": report.steps, "values": {**report.values, "rate": report.rate},
+            }  # fmt: skip
             if checkpoints is not None:
                 state = trainer.state_dict()
                 checkpoints.save(state["tensors"], state["meta"], best=report.best)
@@ -121,12 +124,17 @@ def evaluate(module: Module, data: Data) -> dict[str, float]:
     return mean.values
 
 
+def means(kept: Mapping[str, Any]) -> dict[str, float]:
+    """The means so far, each over the samples that gave the number: where losses take turns, not every step does."""
+    return {name: value / max(kept["counts"][name], 1) for name, value in kept["sums"].items()}
+
+
 class _Mean:
     """Means of numbers over the samples of batches; the sums are plain values that a checkpoint can hold."""
 
     def __init__(self, module: Module, kept: dict[str, Any] | None = None) -> None:
         self._batched = [info.name for info in module.inputs if info.batched]
-        self._kept: dict[str, Any] = {"count": 0, "sums": {}} if kept is None else kept
+        self._kept: dict[str, Any] = {"count": 0, "sums": {}, "counts": {}} if kept is None else kept
 
     def add(self, batch: Batch, values: Mapping[str, float]) -> None:
         """Count a batch's numbers as often as it has samples."""
@@ -135,6 +143,7 @@ class _Mean:
         self._kept["count"] += samples
         for name, value in values.items():
             self._kept["sums"][name] = self._kept["sums"].get(name, 0.0) + samples * value
+            self._kept["counts"][name] = self._kept["counts"].get(name, 0) + samples
 
     @property
     def count(self) -> int:
@@ -144,7 +153,7 @@ class _Mean:
     @property
     def values(self) -> dict[str, float]:
         """The means."""
-        return {name: value / max(self.count, 1) for name, value in self._kept["sums"].items()}
+        return means(self._kept)
 
 
 def _epoch(
@@ -159,7 +168,7 @@ def _epoch(
 ) -> Report:
     """One epoch, or what is left of it."""
     start = time.perf_counter()
-    mean = _Mean(trainer.compiled.module, trainer.kept.setdefault("epoch", {"count": 0, "sums": {}}))
+    mean = _Mean(trainer.compiled.module, trainer.kept.setdefault("epoch", {"count": 0, "sums": {}, "counts": {}}))
     rate = trainer.rate_now
     for number, batch in _numbered(data, trainer.epoch, trainer.batch):
         rate = trainer.rate_now
@@ -192,11 +201,12 @@ def _numbered(data: Data, epoch: int, start: int) -> Iterator[tuple[int, Batch]]
 def _watched(trainer: Trainer, monitor: str | None) -> tuple[str, int]:
     """The name of the number that tells the best epoch, and 1 if it is to be small, -1 if large."""
     step = trainer.compiled
-    name = step.losses[0] if monitor is None else monitor
-    if name not in (*step.losses, *step.metrics):
-        listed = ", ".join((*step.losses, *step.metrics))
+    losses = trainer.losses
+    name = losses[0] if monitor is None else monitor
+    if name not in (*losses, *step.metrics):
+        listed = ", ".join((*losses, *step.metrics))
         raise ValueError(f"{name} is no loss and no metric of the program; it has {listed}")
-    return name, 1 if name in step.losses else -1
+    return name, 1 if name in losses else -1
 
 
 def _note_best(trainer: Trainer, value: float | None, sign: int) -> bool:

@@ -27,6 +27,7 @@ from .runtime.training import StepResult, Tensors, TrainingStep
 from .runtime.weights import WeightsSource
 from .schedules import Schedule, constant
 from .steps import compile_step, write_step
+from .turns import SharedTensors, Turns, check_apart
 
 if TYPE_CHECKING:
     from .compiler.codegen.limits import Limit
@@ -56,6 +57,7 @@ class Trainer:
         seed: int = 0,
         weights: WeightsSource | None = None,
         losses: Sequence[str] | None = None,
+        turns: Mapping[str, int] | None = None,
         frozen: Sequence[str] = (),
         rates: Mapping[str, float] | None = None,
         clip_norm: float | None = None,
@@ -80,7 +82,9 @@ class Trainer:
         `rate` is the learning rate, of which `schedule` gives a factor for the number of steps
         taken so far.  `rates` are further factors by pattern; what `frozen` names stays as it is.  A
         pattern is a parameter's name or a bundle's, in which `*` stands for anything.  `losses` are
-        those that are followed, by default all.
+        those that are followed, by default all.  With `turns`, such as `{"judge": 2, "forger": 1}`, losses
+        that train different parameters take turns instead: each step is one turn, on a batch of its own, and an
+        optimiser counts the turns of its loss only.
 
         Gradients are cut to `clip_value`, or all together to the norm `clip_norm`.  A batch is taken
         in `accumulate` parts, one after the other, whose gradients are added up.  `outputs` are
@@ -128,10 +132,44 @@ class Trainer:
             "outputs": tuple(outputs),
             "accumulate": accumulate > 1,
         }
-        self._step = self._compiled(self._options)
+        self._turns = None if turns is None else Turns(turns)
+        self._compile_all(self._options, {})
         self._evaluation: Module | None = None
         if weights is not None:
             self.load_weights(weights)
+
+    def _compile_all(self, options: Mapping[str, Any], memory: Mapping[str, Array]) -> None:
+        """Compile the step, or that of each loss that takes turns; all of them work in the same memory."""
+        if self._turns is None:
+            self._steps = {"": self._compiled(options, memory)}
+            self._shared = None
+            return
+        steps: dict[str, TrainingStep] = {}
+        for loss in self._turns.counts:
+            steps[loss] = self._compiled({**options, "losses": [loss]}, memory)
+            memory = {**memory, **steps[loss].memory}
+        check_apart(steps)
+        self._steps, self._shared = steps, SharedTensors(steps)
+
+    @property
+    def _turn(self) -> str:
+        """The loss whose turn it is."""
+        return "" if self._turns is None else self._turns.at(self.steps)
+
+    @property
+    def _step(self) -> TrainingStep:
+        """The step of the loss whose turn it is."""
+        return self._steps[self._turn]
+
+    @property
+    def _number(self) -> int:
+        """The number of the next step as its optimiser counts."""
+        return self.steps + 1 if self._turns is None else self._turns.number(self.steps)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the losses that are followed."""
+        return tuple(name for step in self._steps.values() for name in step.losses)
 
     # -- training ------------------------------------------------------------------------------
 
@@ -144,10 +182,12 @@ class Trainer:
         rate = self.rate_now
         self._keep_to_limit(batch)
         if self.accumulate == 1:
-            result = self._step.run(batch, rate=rate, step=self.steps + 1, seed=self.seed)
+            result = self._step.run(batch, rate=rate, step=self._number, seed=self.seed, draw=self.steps + 1)
         else:
             result = self._in_parts(batch, rate)
         if result.taken:
+            for loss, other in self._steps.items():
+                other.tensors.stale = other.tensors.stale or loss != self._turn
             self.steps += 1
         elif not self.skip_not_finite:
             raise NotFiniteError(self._why_not_finite(batch, result))
@@ -204,7 +244,7 @@ class Trainer:
             result = self._step.run(
                 part,
                 rate=rate,
-                step=self.steps + 1,
+                step=self._number,
                 seed=self.seed,
                 draw=self._draw(number),
                 share=share,
@@ -237,7 +277,9 @@ class Trainer:
         others = needed.total - needed.arena
         limit = Limit(self.memory - others, tuple(sorted(sizes.items())))
         try:
-            self._step = self._compiled(self._options, self._step.memory, limit)
+            options = self._options if self._turns is None else {**self._options, "losses": [self._turn]}
+            self._steps[self._turn] = self._compiled(options, self._step.memory, limit)
+            self._shared = None if self._turns is None else SharedTensors(self._steps)
         except LimitTooLow as error:
             raise OutOfMemory(
                 f"a step on this batch needs {amount_of(others + error.least)} at least, with all recomputed that "
@@ -267,7 +309,8 @@ class Trainer:
 
     def written_step(self) -> Step:
         """The step as a program that adds nothing up."""
-        return write_step(self.program, **{**self._options, "accumulate": False})
+        losses = self._options["losses"] if self._turns is None else [self._turn]
+        return write_step(self.program, **{**self._options, "accumulate": False, "losses": losses})
 
     def _why_not_finite(self, batch: Mapping[str, object], result: StepResult) -> str:
         from .not_finite import explain
@@ -279,7 +322,7 @@ class Trainer:
     @property
     def tensors(self) -> Tensors:
         """Parameters, state and what the optimiser keeps, by name, as they are now; assign to change one."""
-        return self._step.tensors
+        return self._step.tensors if self._shared is None else self._shared
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -290,7 +333,7 @@ class Trainer:
 
     @property
     def compiled(self) -> TrainingStep:
-        """The compiled step, which can be saved and runs without the compiler."""
+        """The compiled step (of the loss whose turn it is), which can be saved and runs without the compiler."""
         return self._step
 
     def load_weights(self, source: WeightsSource, *, partial: bool = False) -> tuple[str, ...]:
@@ -303,7 +346,8 @@ class Trainer:
         from .runtime.weights import fit_weights
 
         given = dict(read_tensors(source) if isinstance(source, (str, os.PathLike)) else source)
-        infos = [info for info in self._step.module.parameters if info.name in set(self.parameters)]
+        known = {info.name: info for step in self._steps.values() for info in step.module.parameters}
+        infos = [info for name, info in known.items() if name in set(self.parameters)]
         if partial:
             infos = [info for info in infos if info.name in given and shape_of(given[info.name]) == info.shape]
             given = {info.name: given[info.name] for info in infos}
@@ -322,7 +366,9 @@ class Trainer:
 
     def _set_frozen(self, frozen: tuple[str, ...]) -> None:
         options = {**self._options, "frozen": frozen}
-        self._step = self._compiled(options, self._step.memory)
+        self._compile_all(
+            options, {name: array for step in self._steps.values() for name, array in step.memory.items()}
+        )
         self._options = options
 
     def _compiled(
@@ -387,7 +433,10 @@ class Trainer:
     def _restore(self, tensors: Mapping[str, object], meta: Mapping[str, Any]) -> None:
         if meta.get("format") != _FORMAT:
             raise CheckpointError("this checkpoint was written by another version of Majuscule")
-        self._step.load_weights(tensors)
+        if self._shared is None:
+            self._step.load_weights(tensors)
+        else:
+            self._shared.replace(tensors)
         self.steps, self.epoch, self.batch = meta["step"], meta["epoch"], meta["batch"]
         self.seed, self.kept = meta["seed"], dict(meta["kept"])
 

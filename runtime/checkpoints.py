@@ -9,6 +9,7 @@ belongs to one training at a time.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -16,8 +17,9 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from .arrays import Array
 from .errors import CheckpointError
@@ -122,20 +124,32 @@ class Checkpoints:
                 raise _unwritable(self.best, error) from error
 
 
-def _lock(folder: Path) -> IO[bytes]:
-    """A file whose lock says that the folder is in use; raises `CheckpointError` if it is already."""
+def _lock(folder: Path) -> FileIO:
+    """A file whose lock says that the folder is in use, with the number of the process that has it.
+
+    The system lets go of the lock when that process ends, so a number left behind does no harm.  Raises
+    `CheckpointError` if the folder is in use already.
+    """
     try:
-        file = open(folder / _LOCK, "ab")  # noqa: SIM115
+        file = open(folder / _LOCK, "a+b", buffering=0)  # noqa: SIM115
     except OSError as error:
         raise CheckpointError(f"cannot write to the folder {folder}: {error.strerror or error}") from error
     if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read(20).decode("ascii", "replace")
             file.close()
-            raise CheckpointError(f"another training is at work in the folder {folder}") from error
+            who = f", as process {owner}" if owner.isdecimal() else ""
+            raise CheckpointError(
+                f"another training is at work in the folder {folder}{who}; wait for its end, or choose another folder"
+            ) from error
         except OSError:  # some file systems know no locks
             pass
+    with contextlib.suppress(OSError):  # a full disk is told of when a checkpoint is written
+        file.truncate(0)
+        file.write(str(os.getpid()).encode())
     return file
 
 

@@ -2,7 +2,8 @@
 
 A line of JSON for each step and each epoch is appended to `history.jsonl`, so that a training
 that is killed loses at most the line being written.  When a training goes on from a checkpoint,
-lines of later steps are dropped, for those steps are done again.
+lines of later steps are dropped, for those steps are done again.  The line of an epoch comes after
+its checkpoint, which has the same numbers, so that the line can be written if it is missing.
 """
 
 from __future__ import annotations

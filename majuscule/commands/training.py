@@ -20,6 +20,7 @@ from .running import ThreadsOption
 if TYPE_CHECKING:
     from ..runtime.checkpoints import Checkpoints
     from ..runtime.data import Batches, Dataset
+    from ..runtime.history import History
     from ..runtime.tensorboard import TensorBoard
     from ..trainer import Trainer
     from .training_results import Results
@@ -61,6 +62,10 @@ def train(
     ] = None,
     freeze: Annotated[
         list[str] | None, typer.Option("--freeze", metavar="NAME", help="Do not train this, as Φ1 or 'Φ1*'.")
+    ] = None,
+    turns: Annotated[
+        str | None,
+        typer.Option("--turns", metavar="LOSSES", help="Let losses take turns, a batch each, as judge:2,forger."),
     ] = None,
     clip: Annotated[float | None, typer.Option("--clip", metavar="NORM", help="Cut gradients to this norm.")] = None,
     accumulate: Annotated[
@@ -123,6 +128,7 @@ def train(
         "data": data, "validation": validation, "split": split, "samples": len(datasets.training), "batch": batch,
         "augment": augment, "normalise": normalise, "resize": resize, "seed": seed, "optimiser": optimiser,
         "rate": rate, "schedule": schedule, "warmup": warmup, "freeze": freeze, "clip": clip, "accumulate": accumulate,
+        "turns": turns,
     }  # fmt: skip
     with Checkpoints(folder) as checkpoints:
         normalisation = Normalisation.of(datasets.training) if normalise else None
@@ -186,6 +192,7 @@ def _fit(
     display = Display(people, steps=epochs * len(training), done=trainer.steps, epochs=epochs)
     with contextlib.ExitStack() as stack:
         history = stack.enter_context(History(checkpoints.folder / "history.jsonl", after=after))
+        _repair(history, trainer)
         board = stack.enter_context(_board(tensorboard, after)) if tensorboard else None
         try:
             with display, Interruption(display.say) as interruption:
@@ -214,6 +221,13 @@ def _fit(
             trainer, checkpoints, history, module_file=module_file, test=test, validated=validation is not None,
             seconds=time.monotonic() - started, stopped_early=trainer.epoch < epochs, memory=session.memory,
         )  # fmt: skip
+
+
+def _repair(history: History, trainer: Trainer) -> None:
+    """Write the line of the checkpoint's last epoch if a process was killed before it did."""
+    report = trainer.kept.get("report")
+    if report is not None and all(entry["epoch"] != report["epoch"] for entry in history.of("epoch")):
+        history.add("epoch", report["steps"], report["epoch"], report["values"])
 
 
 def _board(folder: str, after: int | None) -> TensorBoard:

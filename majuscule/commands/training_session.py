@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from ..fitting import Callback, Report
+from ..fitting import Callback, Report, means
 from ..runtime.arrays import as_array
 
 if TYPE_CHECKING:
@@ -111,14 +111,12 @@ class Session(Callback):
     def stepped(self, trainer: Trainer, result: StepResult) -> None:
         """Write a step down and show it; a checkpoint if it is time for one."""
         self._worked = time.monotonic()
-        so_far = trainer.kept["epoch"]
-        means = {name: value / so_far["count"] for name, value in so_far["sums"].items()}
         rate = trainer.rate * trainer.schedule(trainer.steps - 1)
         shown = {**result.values, "gradient norm": result.norm, "rate": rate, "samples/s": self._rate()}
         self._history.add("step", trainer.steps, trainer.epoch + 1, shown)
         if self._board is not None:
             self._board.add(trainer.steps, shown)
-        self._display.step(trainer.epoch + 1, trainer.steps, means, self._rate())
+        self._display.step(trainer.epoch + 1, trainer.steps, means(trainer.kept["epoch"]), self._rate())
         self.stop_if_asked()
         if time.monotonic() - self._saved > _SECONDS_BETWEEN_CHECKPOINTS:
             self._save()

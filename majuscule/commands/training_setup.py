@@ -104,6 +104,7 @@ def prepare_trainer(
     """
     from ..runtime.errors import ModuleError
     from ..trainer import Trainer
+    from ..turns import parse_turns
 
     optimiser, usual_rate = _optimiser(options["optimiser"])
     try:
@@ -116,6 +117,7 @@ def prepare_trainer(
             frozen=tuple(options["freeze"] or ()),
             clip_norm=options["clip"],
             accumulate=options["accumulate"],
+            turns=None if options["turns"] is None else parse_turns(options["turns"]),
             memory=memory,
             threads=threads,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import signal
 import subprocess
@@ -182,7 +183,7 @@ def test_a_folder_belongs_to_one_training_at_a_time(tmp_path: Path) -> None:
         while not (tmp_path / "best.safetensors").exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         for _ in range(20):  # what it writes at the moment is not taken for something left over
-            with pytest.raises(CheckpointError, match=f"another training is at work in the folder {tmp_path}"):
+            with pytest.raises(CheckpointError, match=f"work in the folder {tmp_path}, as process {writer.pid};"):
                 Checkpoints(tmp_path)
         assert writer.poll() is None
     finally:
@@ -190,9 +191,10 @@ def test_a_folder_belongs_to_one_training_at_a_time(tmp_path: Path) -> None:
         writer.wait()
         if writer.stdout is not None:
             writer.stdout.close()
+    assert (tmp_path / ".lock").read_text() == str(writer.pid)  # the dead owner's, which is taken over
     with Checkpoints(tmp_path) as checkpoints:
         assert load_checkpoint(checkpoints.last)[1]["step"] > 0
-        with pytest.raises(CheckpointError, match="another training"):
+        with pytest.raises(CheckpointError, match=f"another training .* as process {os.getpid()};"):
             Checkpoints(tmp_path)
     Checkpoints(tmp_path).close()
 

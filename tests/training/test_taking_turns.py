@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -87,3 +88,41 @@ def test_two_losses_take_turns_as_in_pytorch() -> None:
     error, allowed = numpy.abs(numpy.subtract(ours, exact)), 3 * numpy.abs(numpy.subtract(single, exact))
     assert (error <= numpy.maximum(allowed, FLOOR)).all()
     assert numpy.ptp(exact) > 0.01
+
+
+def test_one_trainer_takes_turns_as_two_do_and_goes_on_within_a_round(tmp_path: Path) -> None:
+    options: Any = {"optimiser": "Adam", "rate": 0.01}
+    two = {turn: majuscule.Trainer(PROGRAM, losses=[turn], **options) for turn in RATES}
+    one, resumed = (majuscule.Trainer(PROGRAM, turns={"judge": 2, "forger": 1}, **options) for _ in range(2))
+    weights = weights_of(one)
+    for trainer in (*two.values(), one, resumed):
+        trainer.load_weights(weights)
+    for number, (turn, batch) in enumerate(zip(TURNS[:12], batches(), strict=False)):
+        expected = two[turn].step(batch).losses
+        for other in two.values():
+            if other is not two[turn]:
+                other.tensors.update({name: two[turn].tensors[name] for name in two[turn].compiled.slots})
+        assert one.step(batch).losses == expected
+        if number == 7:
+            one.save(tmp_path / "a.safetensors")
+            resumed.load(tmp_path / "a.safetensors")
+        elif number > 7:
+            assert resumed.step(batch).losses == expected
+    assert all(resumed.tensors[name].tobytes() == array.tobytes() for name, array in one.tensors.items())
+    for turn, trainer in two.items():
+        slots = [slot for found in trainer.compiled.slots.values() for slot in found]
+        assert slots, turn
+        assert all(one.tensors[slot].tobytes() == trainer.tensors[slot].tobytes() for slot in slots)
+
+
+def test_losses_that_train_the_same_cannot_take_turns() -> None:
+    with pytest.raises(majuscule.ModuleError, match=r"judge and forger cannot take turns, for both train"):
+        majuscule.Trainer(
+            PROGRAM.replace(" trains Φ_D", "").replace(" trains Φ_G", ""), turns={"judge": 1, "forger": 1}
+        )
+
+
+def test_the_history_of_an_epoch_has_both_losses() -> None:
+    trainer = majuscule.Trainer(PROGRAM, turns={"judge": 2, "forger": 1})
+    report = trainer.fit(batches()[:7], epochs=1)[0]
+    assert set(report.training) == {"judge", "forger"}
