@@ -25,6 +25,10 @@ def _keep_to(cores: list[int]) -> None:
         os.sched_setaffinity(0, cores)
 
 
+if PROCESSES > 1:  # before the tests are imported, since PyTorch counts the cores when it is
+    _keep_to(CORES[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(CORES) :: PROCESSES])
+
+
 @pytest.fixture
 def all_cores() -> Iterator[None]:
     """The test may use all cores: threads that it starts run side by side."""
@@ -42,7 +46,6 @@ def cache_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
     patch.setenv("MAJUSCULE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     patch.delenv("MAJUSCULE_CACHE", raising=False)
     if PROCESSES > 1:
-        _keep_to(CORES[int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % len(CORES) :: PROCESSES])
         from majuscule.compiler.codegen import tvm_loading, workers  # noqa: F401 (in this order)
 
         patch.setattr(workers, "available_cores", lambda: 1)

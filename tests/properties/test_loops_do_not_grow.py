@@ -36,7 +36,8 @@ def test_code_does_not_grow_with_the_number_of_steps(text: str) -> None:
     # many, and by one thread or by several for a thousand: two versions, where unrolling would take a thousand.
     assert len(thousand.library) <= 2 * len(ten.library)
     assert len(many.library) <= 2 * len(ten.library)
-    assert abs(len(most.library) - len(many.library)) <= 256
+    # Bounds of loops simplify a little better for some lengths than for others.
+    assert len(most.library) <= 1.05 * len(many.library)
 
 
 def _functions_and_calls(made: CompiledProgram) -> tuple[int, int]:

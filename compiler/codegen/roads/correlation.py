@@ -58,9 +58,9 @@ def refusal(equation: Equation, roles: CorrelationRoles, target: Target) -> str:
 
 
 def suits(equation: Equation, roles: CorrelationRoles, target: Target) -> bool:
-    """Whether the algorithm may pay: registers for its tiles, and rows that fill vectors."""
+    """Whether the algorithm may pay: rows that fill vectors."""
     sizes = {axis.name: estimate(axis.size, 1) for axis in equation.domain}
-    return target.registers >= 32 and sizes[roles.row] >= target.lanes(32)
+    return 1 < target.lanes(32) <= sizes[roles.row]
 
 
 def choices(

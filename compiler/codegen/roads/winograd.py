@@ -144,9 +144,9 @@ def choices(
 
 
 def suits(equation: Equation, roles: Roles, target: Target) -> bool:
-    """Whether the algorithm may pay: registers for its tiles, and channels that fill vectors."""
+    """Whether the algorithm may pay: channels that fill vectors."""
     sizes = {axis.name: estimate(axis.size, 1) for axis in equation.reduction}
-    return target.registers >= 32 and sizes[roles.contracted] >= target.lanes(32)
+    return 1 < target.lanes(32) <= sizes[roles.contracted]
 
 
 def _candidates(problem: _Problem) -> Iterator[_Candidate]:

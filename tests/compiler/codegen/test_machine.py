@@ -110,13 +110,14 @@ def test_measured_once_and_kept_on_disk(cache_folder: Path, runs: list[Target]) 
     assert machine.host(host()).bandwidth == 5e10
     assert len(runs) == 1
     machine.measured.cache_clear()
-    assert machine.host(replace(host(), cores=1)).bandwidth == 5e10  # another question
+    assert machine.host(replace(host(), cores=host().cores + 1)).bandwidth == 5e10  # another question
     assert len(runs) == 2
 
 
 @pytest.mark.parametrize("damage", ["truncated", "nonsense", "negative"])
 def test_a_damaged_file_is_measured_again(cache_folder: Path, runs: list[Target], damage: str) -> None:
     target = host()
+    cache_folder.mkdir(exist_ok=True)
     kept = set(cache_folder.iterdir())  # what LLVM said of the target
     machine.measured(target)
     (path,) = set(cache_folder.iterdir()) - kept

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import majuscule
+from majuscule.api import compile_artifact
 from majuscule.compiler.codegen import Target
 
 Array = numpy.ndarray[Any, Any]
@@ -134,8 +135,9 @@ def test_grouped_and_depthwise_convolutions(stride: int, groups: int, channels: 
 @pytest.mark.parametrize("cpu", ["haswell", "skylake-avx512"])
 def test_pixels_of_an_open_number_of_samples_fill_tiles(cpu: str) -> None:
     """However few samples there are, an image has enough pixels to use each weight that is loaded several times."""
-    module = majuscule.compile("Given L[7, 7, 512]\nM = Conv(L, Φ, width 1, filters 256)\n", target=cpu, road="direct")
-    (step,) = (entry for entry in module._manifest["steps"] if entry["road"].startswith("matrix"))
+    program = majuscule.check("Given L[7, 7, 512]\nM = Conv(L, Φ, width 1, filters 256)\n").require()
+    artifact = compile_artifact(program, target=cpu, road="direct")
+    (step,) = (entry for entry in artifact.manifest["steps"] if entry["road"].startswith("matrix"))
     tile = step["road"].partition("tile of ")[2].split(", ")[0].split(" x ")
     assert any(part.split()[1] in ("x", "y") and int(part.split()[0]) > 3 for part in tile)
 
