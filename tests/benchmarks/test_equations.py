@@ -69,6 +69,7 @@ def test_pytorch_computes_the_same() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_new_layers_compete_with_torch_compile(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     file = tmp_path / "found.json"

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy
 import pytest
+from levels import sparse
 from typer.testing import CliRunner
 
 import majuscule
@@ -130,7 +131,7 @@ def example(case: str, batch: int) -> tuple[str, str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("case", "batch"), [("lenet", 1), ("lenet", 5), ("convolution", 3), ("sizes", 2), ("noise", 4)]
+    ("case", "batch"), sparse([("lenet", 5), ("convolution", 3), ("lenet", 1), ("sizes", 2), ("noise", 4)], 3)
 )
 def test_a_library_gives_what_the_module_gives_bit_for_bit(case: str, batch: int, tmp_path: Path) -> None:
     text, sizes, inputs = example(case, batch)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 import onnx
 import pytest
+from levels import EXHAUSTIVE, sparse
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from typer.testing import CliRunner
@@ -203,7 +204,7 @@ def test_lenet(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet", "mobilenet", "vision_transformer"])
+@pytest.mark.parametrize("name", sparse(["mobilenet", "resnet", "vision_transformer"], 3, EXHAUSTIVE))
 def test_small_networks(name: str, tmp_path: Path) -> None:
     found = operators(agrees(network(name), tmp_path))
     assert not found.keys() & {"Einsum", "GatherND", "ScatterND", "Loop", "Where", "Pad"}

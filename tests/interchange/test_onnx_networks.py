@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy
 import pytest
+from levels import EXHAUSTIVE
 
 import majuscule
 from majuscule.compiler.graph import Graph
@@ -117,12 +118,10 @@ def interpreted(imported: ImportedModel, images: Array) -> dict[str, Array]:
     return evaluate(graph, {imported.inputs[0].name: images}, imported.weights)
 
 
-QUICK = {"lenet", "resnet18", "mobilenet", "vision_transformer"}
+QUICK = {"lenet", "mobilenet"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in NETWORKS]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else EXHAUSTIVE) for name in NETWORKS])
 def test_imported_networks_mean_what_pytorch_computes(name: str, tmp_path: Path) -> None:
     images, model = exported(name, tmp_path / "net.onnx")
     imported = import_model(tmp_path / "net.onnx")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 import pytest
+from levels import EXHAUSTIVE
 from programs import Array, checked, close, notes, numbers, parameters, shape
 
 from majuscule.compiler.graph import Graph
@@ -129,6 +130,7 @@ def test_alexnet_of_pytorch() -> None:
     agree("alexnet_pytorch", model, (224, 224, 3), 1)
 
 
+@pytest.mark.slow
 def test_vgg16() -> None:
     layers: list[Any] = []
     channels = 3
@@ -208,7 +210,17 @@ def test_edges_of_images_of_any_size() -> None:
     close(output(program, {"image": image}, {}), numpy.minimum(1, 3 * abs(expected)))
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.maj")), ids=lambda path: path.stem)
+LARGE = {"densenet121", "resnet50", "resnext50_32x4d", "googlenet", "vgg16"}
+"""Examples that take too long for every run of the tests."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=EXHAUSTIVE if path.stem in LARGE else [])
+        for path in sorted(EXAMPLES.glob("*.maj"))
+    ],
+)
 @pytest.mark.parametrize("mode", ["inferring", "training"])
 def test_every_example_is_right_in_both_spellings(path: Path, mode: str) -> None:
     text = path.read_text(encoding="utf-8")

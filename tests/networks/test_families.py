@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy
 import pytest
+from levels import EXHAUSTIVE, sparse
 
 import majuscule
 from majuscule.compiler.graph import Graph
@@ -44,21 +45,6 @@ TWICE = {"inception_v3": sum(64 * (i * 384 + i * 448 + 9 * 448 * 384) for i in (
 """Work that PyTorch's counterpart does once more: layers that two roads share are computed for each of them there."""
 TRANSPOSED = {"fcn32s", "fcn16s", "fcn8s"}
 """Networks with overlapping transposed convolutions, where zeros beyond the edges are counted, too."""
-
-SLOW = {
-    "resnet152",
-    "resnext101_32x8d",
-    "vgg13",
-    "densenet161",
-    "densenet201",
-    "shufflenet_v2_x1_5",
-    "mnasnet0_75",
-    "mnasnet1_3",
-    "mobilenet_v2_0_35",
-    "mobilenet_v2_0_75",
-    *(f"{kind}{depth}_cifar" for kind in ("plain", "resnet", "preactivation_resnet") for depth in (44, 56, 110)),
-}
-"""Networks with more of what others of their family have, whose numbers every run of the tests need not count."""
 
 
 @dataclass(frozen=True)
@@ -179,9 +165,7 @@ def test_every_program_is_compared() -> None:
     assert programs == {name for name, network in NETWORKS.items() if network.folder == FOLDER}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in NETWORKS]
-)
+@pytest.mark.parametrize("name", sparse(NETWORKS, 5, EXHAUSTIVE))
 def test_networks_cost_what_is_published_and_what_the_table_says(name: str) -> None:
     found = NETWORKS[name]
     program = majuscule.check(found.path).require()
@@ -207,7 +191,7 @@ def test_the_table_has_every_network_and_all_agree_with_pytorch() -> None:
         assert 0 < error < max(1e-4, 2 * theirs), name  # some networks magnify all rounding
 
 
-@pytest.mark.parametrize("name", SAMPLES)
+@pytest.mark.parametrize("name", sparse(SAMPLES, 4))
 def test_networks_mean_what_pytorch_computes(name: str) -> None:
     program = check_text(text(name), folder=FOLDER).require()
     (image,) = program.inputs
@@ -249,7 +233,7 @@ def test_language_models_mean_what_pytorch_computes(name: str, cell: Any) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", sparse(COMPILED, 2, EXHAUSTIVE))
 def test_compiled_networks_give_the_outputs_of_pytorch(name: str) -> None:
     images, model = peer(name, count=4)
     program = text(name).replace('import "', f'import "{FOLDER.as_posix()}/')

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy
 import pytest
+from levels import EXHAUSTIVE, SLOW
 
 from majuscule.compiler.graph import Graph
 from majuscule.compiler.interpreter import evaluate, initial_values
@@ -183,7 +184,15 @@ def found_path(name: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in LESSONS]
+    "name",
+    [
+        *QUICK,
+        *(
+            pytest.param(name, marks=EXHAUSTIVE if n % 4 else SLOW)
+            for n, name in enumerate(LESSONS)
+            if name not in QUICK
+        ),
+    ],
 )
 def test_networks_learn_a_small_batch_by_heart(name: str) -> None:
     lesson, path = LESSONS[name], found_path(name)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy
 import pytest
+from levels import EXHAUSTIVE, SLOW
 
 import majuscule
 from majuscule.dsl.equations import Program
@@ -40,8 +41,11 @@ PARAMETERS = {
     "densenet121": 7_978_856,
 }
 
-SLOW = {"vgg16": 4, "googlenet": 1, "densenet121": 1}
-"""The batch from which on a network takes too long for every run of the tests."""
+QUICK = {("lenet", 1), ("lenet", 4), ("squeezenet1_1", 1)}
+"""Networks and batches that every run of the tests has time for."""
+
+LARGE = {"alexnet", "alexnet_pytorch", "vgg16", "googlenet", "densenet121", "resnext50_32x4d", "resnet50"}
+"""Networks that take longest."""
 
 
 def test_every_network_is_compared() -> None:
@@ -101,7 +105,7 @@ def layer_tensors(program: Program) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("name", "batch"),
     [
-        pytest.param(name, batch, marks=[pytest.mark.slow] if SLOW.get(name, 5) <= batch else [])
+        pytest.param(name, batch, marks=[] if (name, batch) in QUICK else EXHAUSTIVE if name in LARGE else SLOW)
         for name in PARAMETERS
         for batch in (1, 4)
     ],

@@ -11,6 +11,7 @@ import pytest
 from answers import results
 from cases import Case, program
 from contractions import contraction_case
+from levels import EXHAUSTIVE, sparse
 from numpy.typing import NDArray
 from reductions import reduction_case
 from windows import window_case
@@ -73,7 +74,7 @@ def agrees(text: str, road: Forced, inputs: Mapping[str, NDArray[Any]], seed: in
     return module
 
 
-@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("road", sparse(ROADS, 3))
 def test_random_programs_mean_the_same_on_every_road(road: Forced) -> None:
     found = cases()
     inputs = {
@@ -85,7 +86,7 @@ def test_random_programs_mean_the_same_on_every_road(road: Forced) -> None:
     assert road in roads(agrees(program(found), road, inputs)) | {"winograd", "depthwise"}
 
 
-@pytest.mark.parametrize("road", ROADS)
+@pytest.mark.parametrize("road", sparse(ROADS, 3))
 @pytest.mark.parametrize("text", [RESIDUAL, MOBILE], ids=["residual", "mobile"])
 def test_small_networks_mean_the_same_on_every_road(text: str, road: Forced) -> None:
     module = agrees(text, road, {})
@@ -94,7 +95,7 @@ def test_small_networks_mean_the_same_on_every_road(text: str, road: Forced) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("road", ROADS)
-@pytest.mark.parametrize("name", ["lenet", "mobilenet_v2", "resnet18"])
+@pytest.mark.parametrize("name", sparse(["lenet", "mobilenet_v2", "resnet18"], 3, EXHAUSTIVE))
 def test_networks_mean_the_same_on_every_road(name: str, road: Forced) -> None:
     text = (EXAMPLES / f"{name}.maj").read_text(encoding="utf-8").replace("224, 224", "64, 64")
     agrees(text.replace('import "', f'import "{EXAMPLES.as_posix()}/'), road, {})

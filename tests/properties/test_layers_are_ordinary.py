@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from compiled import compiled
+from levels import EXHAUSTIVE, sparse
 
 import majuscule.compiler
 import majuscule.dsl
@@ -53,7 +54,7 @@ def _definition(layer: str) -> str:
     raise KeyError(layer)
 
 
-@pytest.mark.parametrize("layer", CALLS)
+@pytest.mark.parametrize("layer", sparse(CALLS, 4, EXHAUSTIVE))
 def test_a_copy_under_another_name_compiles_to_the_same_machine_code(layer: str) -> None:
     given, arguments = CALLS[layer]
     results = "y, c" if layer == "LSTM" else "y"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from answers import compare, compare_with_peer
-from catalogue import Chunk, chunks, slow_chunks
+from catalogue import Chunk, chunks, exhaustive_chunks, slow_chunks
 
 
 @pytest.mark.parametrize("chunk", list(chunks()), ids=str)
@@ -20,6 +20,14 @@ def test_numpy_and_pytorch_agree(chunk: Chunk) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("chunk", list(slow_chunks()), ids=str)
 def test_further_programs(chunk: Chunk) -> None:
+    compare(chunk.cases(), chunk.batches)
+    compare_with_peers(chunk)
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("chunk", list(exhaustive_chunks()), ids=str)
+def test_all_other_programs(chunk: Chunk) -> None:
     compare(chunk.cases(), chunk.batches)
     compare_with_peers(chunk)
 

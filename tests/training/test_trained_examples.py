@@ -34,6 +34,7 @@ def test_threshold_logic() -> None:
     numpy.testing.assert_allclose(known, [0, 1, 1, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_variational_autoencoder() -> None:
     before, after, module = script("vae")["train"](epochs=20)
     assert after["bound"] < 0.6 * before["bound"]
@@ -49,6 +50,7 @@ def test_lstm_on_the_adding_problem() -> None:
     assert after["error"] < 0.1 / 6 < before["error"]
 
 
+@pytest.mark.slow
 def test_generative_adversarial_networks() -> None:
     before, reports, after = script("gan")["train"](epochs=40)
     assert all(numpy.isfinite(list(report.training.values())).all() for report in reports)
@@ -65,6 +67,7 @@ def test_residual_network_for_small_pictures_has_the_parameters_of_the_paper() -
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_residual_network_for_small_pictures_learns_a_batch() -> None:
     numbers = numpy.random.default_rng(0)
     batch = {"image": numbers.standard_normal((16, 32, 32, 3), numpy.float32), "label": numpy.arange(16) % 10}

@@ -16,9 +16,21 @@ from majuscule.compiler.run_time_sizes import bind_symbols
 
 
 @pytest.mark.parametrize("optimized", [False, True])
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(graph=programs())
 def test_compiled_programs_mean_what_the_interpreter_says(optimized: bool, graph: Graph) -> None:
+    _compare(optimized, graph)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimized", [False, True])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(graph=programs())
+def test_many_compiled_programs_mean_what_the_interpreter_says(optimized: bool, graph: Graph) -> None:
+    _compare(optimized, graph)
+
+
+def _compare(optimized: bool, graph: Graph) -> None:
     inputs, weights = values_for(graph)
     expected = evaluate(graph, inputs, weights)
     compiled = compile_graph(optimize(graph, fold_weights=True) if optimized else graph)

@@ -103,6 +103,7 @@ def test_what_is_computed_again_follows_from_the_same_and_fits(text: str, part: 
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=100, **LAX)
 @given(trainings(), PARTS)
 def test_hundreds_of_plans_follow_from_the_same_and_fit(text: str, part: float) -> None:
@@ -133,7 +134,7 @@ def check_steps(text: str, size: int, part: float, accumulate: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, **LAX)
+@settings(max_examples=3, **LAX)
 @given(trainings(), st.integers(1, 200), PARTS, st.integers(1, 3))
 def test_limits_keep_the_bits(text: str, size: int, part: float, accumulate: int) -> None:
     check_steps(text, size, part, accumulate)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from levels import sparse
 
 TEXT = "Given x[4]\ny[b,i] = 2 * x[b,i]\n"
 
@@ -23,7 +24,7 @@ def test_compiling_does_not_import_pytorch() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs PyTorch")
-@pytest.mark.parametrize("first", ["torch", "majuscule"])
+@pytest.mark.parametrize("first", sparse(["torch", "majuscule"], 2))
 def test_pytorch_may_be_imported_before_or_after(first: str) -> None:
     imports = "import torch\n" if first == "torch" else ""
     code = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy
 import pytest
 from differences import floats, program_of, run, values_for
+from levels import EXHAUSTIVE
 from test_constructs import EQUATIONS, RECURRENCES
 
 import majuscule
@@ -15,7 +16,7 @@ FAST = ("a layer", "maxima and minima", "gathers", "a start at 0")
 PROGRAMS = {**EQUATIONS, **RECURRENCES}
 
 
-@pytest.mark.parametrize("name", [p if p in FAST else pytest.param(p, marks=pytest.mark.slow) for p in PROGRAMS])
+@pytest.mark.parametrize("name", [*FAST, *(pytest.param(p, marks=EXHAUSTIVE) for p in PROGRAMS if p not in FAST)])
 def test_compiled_gradients(name: str) -> None:
     program = program_of(PROGRAMS[name])
     found = gradients(program, None, floats(program))

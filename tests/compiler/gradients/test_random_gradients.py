@@ -13,13 +13,13 @@ from majuscule.compiler.graph import Graph
 LAX = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
-@settings(max_examples=30, **LAX)
+@settings(max_examples=12, **LAX)
 @given(programs())
 def test_gradients(graph: Graph) -> None:
     assert_gradients(graph.program, tolerance=1e-4)
 
 
-@settings(max_examples=20, **LAX)
+@settings(max_examples=8, **LAX)
 @given(programs())
 def test_what_is_printed_means_the_same_and_can_be_differentiated(graph: Graph) -> None:
     again = assert_prints(graph.program, ["x"])
@@ -28,6 +28,7 @@ def test_what_is_printed_means_the_same_and_can_be_differentiated(graph: Graph) 
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=400, **LAX)
 @given(programs())
 def test_gradients_of_hundreds(graph: Graph) -> None:

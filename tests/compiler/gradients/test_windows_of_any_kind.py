@@ -54,6 +54,7 @@ def test_gradients(case: tuple[str, int]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=300, **LAX)
 @given(windows())
 def test_gradients_of_hundreds(case: tuple[str, int]) -> None:
