@@ -186,7 +186,7 @@ def found_path(name: str) -> Path:
 @pytest.mark.parametrize(
     "name",
     [
-        *QUICK,
+        *sorted(QUICK),
         *(
             pytest.param(name, marks=EXHAUSTIVE if n % 4 else SLOW)
             for n, name in enumerate(LESSONS)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy
 import pytest
-from levels import EXHAUSTIVE, SLOW
+from levels import EXHAUSTIVE, SLOW, sparse
 
 import majuscule
 from majuscule.dsl.equations import Program
@@ -138,20 +138,21 @@ assert "tvm" not in sys.modules and "majuscule.compiler" not in sys.modules and 
 """
 
 
-def test_a_file_with_weights_from_pytorch_gives_the_same_in_another_process(tmp_path: Path) -> None:
-    network = peers.NETWORKS["resnet18"]
+@pytest.mark.parametrize("name", sparse(["lenet", "resnet18"], 2))
+def test_a_file_with_weights_from_pytorch_gives_the_same_in_another_process(name: str, tmp_path: Path) -> None:
+    network = peers.NETWORKS[name]
     peer, images = network.peer(), network.images(2)
-    torch.save(peer.state_dict(), tmp_path / "resnet18.pt")
+    torch.save(peer.state_dict(), tmp_path / "net.pt")
     for arguments in (
-        ["import-weights", str(network.path), "resnet18.pt", "-o", "resnet18.safetensors"],
-        ["compile", str(network.path), "-o", "resnet18.mod", "--weights", "resnet18.safetensors"],
+        ["import-weights", str(network.path), "net.pt", "-o", "net.safetensors"],
+        ["compile", str(network.path), "-o", "net.mod", "--weights", "net.safetensors"],
     ):
         command = [sys.executable, "-m", "majuscule", *arguments]
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     numpy.save(tmp_path / "images.npy", images)
-    command = [sys.executable, "-c", CALL, "resnet18.mod", "images.npy", "scores.npy"]
+    command = [sys.executable, "-c", CALL, "net.mod", "images.npy", "scores.npy"]
     subprocess.run(command, cwd=tmp_path, check=True)
     elsewhere = numpy.load(tmp_path / "scores.npy")
-    assert numpy.array_equal(elsewhere, majuscule.load(tmp_path / "resnet18.mod")(images))
+    assert numpy.array_equal(elsewhere, majuscule.load(tmp_path / "net.mod")(images))
     expected = peers.layer_outputs(peer.double(), images.astype(numpy.float64))
     _close(elsewhere, expected["scores"], "scores")
