@@ -12,6 +12,7 @@ memory = pytest.importorskip("memory")
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_training_takes_less_memory_than_pytorch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "found.json"
     sides = ["Majuscule", "channels first"]

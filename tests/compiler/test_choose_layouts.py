@@ -11,7 +11,7 @@ import numpy
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from levels import sparse
+from levels import EXHAUSTIVE, sparse
 from random_programs import programs, values_for
 
 import majuscule
@@ -194,7 +194,7 @@ def test_a_network_with_channels_first_has_the_kernels_of_one_with_channels_last
     assert len(common) >= len(last) - 3  # all but those that read the input
 
 
-@pytest.mark.parametrize("name", sparse(sorted(path.stem for path in EXAMPLES.glob("*.maj")), 4))
+@pytest.mark.parametrize("name", sparse(sorted(path.stem for path in EXAMPLES.glob("*.maj")), 4, EXHAUSTIVE))
 def test_networks_with_channels_last_stay_as_they_are(name: str) -> None:
     program = majuscule.check(EXAMPLES / f"{name}.maj").require()
     *_, (_, before), (last, after) = stages(Graph.from_program(program), fold_weights=True)

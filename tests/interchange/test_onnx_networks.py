@@ -141,6 +141,7 @@ def test_a_network_for_one_number_of_images_takes_any_on_request(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_resnet18_is_compiled_at_its_full_size(tmp_path: Path) -> None:
     subject = peers.NETWORKS["resnet18"]
     images, model = subject.images(2), subject.peer()

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from levels import sparse
+from levels import EXHAUSTIVE, sparse
 from programs import checked, parameters, shape
 
 from majuscule.compiler.summary import summarize
@@ -191,7 +191,7 @@ RESNETS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("depth", "block", "layers", "total"), sparse(RESNETS, 5))
+@pytest.mark.parametrize(("depth", "block", "layers", "total"), sparse(RESNETS, 5, EXHAUSTIVE))
 def test_f07_resnets_by_a_loop(depth: int, block: str, layers: list[int], total: int) -> None:
     wide = 4 if block == "Bottleneck" else 1
     text = f"""

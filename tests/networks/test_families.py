@@ -191,7 +191,7 @@ def test_the_table_has_every_network_and_all_agree_with_pytorch() -> None:
         assert 0 < error < max(1e-4, 2 * theirs), name  # some networks magnify all rounding
 
 
-@pytest.mark.parametrize("name", sparse(SAMPLES, 4))
+@pytest.mark.parametrize("name", sparse(SAMPLES, 4, EXHAUSTIVE))
 def test_networks_mean_what_pytorch_computes(name: str) -> None:
     program = check_text(text(name), folder=FOLDER).require()
     (image,) = program.inputs
@@ -233,7 +233,7 @@ def test_language_models_mean_what_pytorch_computes(name: str, cell: Any) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sparse(COMPILED, 2, EXHAUSTIVE))
+@pytest.mark.parametrize("name", sparse(COMPILED, 4, EXHAUSTIVE))
 def test_compiled_networks_give_the_outputs_of_pytorch(name: str) -> None:
     images, model = peer(name, count=4)
     program = text(name).replace('import "', f'import "{FOLDER.as_posix()}/')

@@ -188,7 +188,7 @@ def found_path(name: str) -> Path:
     [
         *sorted(QUICK),
         *(
-            pytest.param(name, marks=EXHAUSTIVE if n % 4 else SLOW)
+            pytest.param(name, marks=EXHAUSTIVE if n % 8 else SLOW)
             for n, name in enumerate(LESSONS)
             if name not in QUICK
         ),

@@ -44,7 +44,16 @@ PARAMETERS = {
 QUICK = {("lenet", 1), ("lenet", 4), ("squeezenet1_1", 1)}
 """Networks and batches that every run of the tests has time for."""
 
-LARGE = {"alexnet", "alexnet_pytorch", "vgg16", "googlenet", "densenet121", "resnext50_32x4d", "resnet50"}
+LARGE = {
+    "alexnet",
+    "alexnet_pytorch",
+    "vgg16",
+    "googlenet",
+    "densenet121",
+    "resnext50_32x4d",
+    "resnet50",
+    "mobilenet_v2",
+}
 """Networks that take longest."""
 
 

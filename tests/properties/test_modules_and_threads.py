@@ -10,7 +10,7 @@ import pytest
 from answers import results
 from cases import Case, program
 from catalogue import FAMILIES
-from levels import sparse
+from levels import EXHAUSTIVE, sparse
 from rounding import Array
 
 import majuscule
@@ -37,7 +37,7 @@ def _mixed(first: int) -> list[Case]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("first", sparse([2000, 2010, 2020], 3))
+@pytest.mark.parametrize("first", sparse([2000, 2010, 2020], 3, EXHAUSTIVE))
 def test_the_number_of_threads_changes_no_bit(first: int, tmp_path: Path) -> None:
     cases = _mixed(first)
     names = [case.name for case in cases]

@@ -50,6 +50,7 @@ def test_models_give_what_the_equations_say(chunk: Chunk) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("chunk", [chunk for chunk in all_chunks() if chunk not in DEFAULT], ids=str)
 def test_more_models_give_what_the_equations_say(chunk: Chunk) -> None:
     for case in chunk.cases():

@@ -8,13 +8,14 @@ from answers import results
 from cases import Case, program
 from catalogue import FAMILIES, Maker
 from compiled import compiled
+from levels import EXHAUSTIVE
 from rounding import Array
 from spelling import PLAIN, RENAMED
 
 import majuscule
 
 GROUPS = [
-    pytest.param(family, seeds, marks=[] if len(seeds) < 5 else [pytest.mark.slow], id=f"{family} {seeds.start}")
+    pytest.param(family, seeds, marks=[] if len(seeds) < 5 else EXHAUSTIVE, id=f"{family} {seeds.start}")
     for family in FAMILIES
     for seeds in (range(1000, 1004), range(1004, 1016))
 ]

@@ -134,7 +134,8 @@ def check_steps(text: str, size: int, part: float, accumulate: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=3, **LAX)
+@pytest.mark.exhaustive
+@settings(max_examples=8, **LAX)
 @given(trainings(), st.integers(1, 200), PARTS, st.integers(1, 3))
 def test_limits_keep_the_bits(text: str, size: int, part: float, accumulate: int) -> None:
     check_steps(text, size, part, accumulate)

@@ -36,6 +36,7 @@ def test_gradients_of_hundreds(graph: Graph) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=100, **LAX)
 @given(programs())
 def test_a_hundred_are_printed_and_differentiated_again(graph: Graph) -> None:
