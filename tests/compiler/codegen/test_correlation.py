@@ -87,9 +87,9 @@ def test_many_chunks_of_tiles_whatever_the_number_of_threads() -> None:
     """Sums of several chunks are added in one order: all numbers of threads give the same bits."""
     module = majuscule.compile(program((3, 3), (61, 58), 16, 32, 1, False))
     assert any("sums of F(3, 4) x F(3, 4)" in road for road in roads(module)), "it is what is taken unasked"
-    data, other = tensors((40, 1, 61, 58), (3, 3), 16, 32)
     chunk = next(int(road.split(",")[-1].split()[0]) for road in roads(module) if "sums of" in road)
-    assert 2 * chunk < 40 * 16 * 15, "there are several chunks"
+    samples = 5 * chunk // (2 * 16 * 15) + 1  # caches, which differ, settle how long a chunk is: there are three
+    data, other = tensors((samples, 1, 61, 58), (3, 3), 16, 32)
     results = []
     for threads in (1, 2, 3):
         module.set_threads(threads)
