@@ -90,6 +90,18 @@ class NativeLibraryError(ModuleError):
     code = "R203"
 
 
+class NoGpu(ModuleError):
+    """There is no GPU, or no driver that works, and the module is for one."""
+
+    code = "R204"
+
+
+class ForeignGpu(ModuleError):
+    """The module was compiled for GPUs of a later architecture."""
+
+    code = "R205"
+
+
 # -- weights -------------------------------------------------------------------------------
 
 

@@ -83,13 +83,15 @@ def target_system(target: Mapping[str, Any]) -> str | None:
 def require_host(target: Mapping[str, Any], name: str) -> None:
     """Refuse a module that was compiled for something else than this machine.
 
-    `target` is the manifest's: `kind` ("cpu" if absent), LLVM's `triple`, `architecture`,
-    and `features`, the extensions, in LLVM's names, that the code may use.  Raises
+    `target` is the manifest's: `kind` ("cpu" if absent; of "cuda", only the CPU's part is looked at),
+    LLVM's `triple`, `architecture`, and `features`, the extensions, in LLVM's names, that the code may use.  Raises
     `ForeignPlatform` or `ForeignCPU`.
     """
     kind = target.get("kind", "cpu")
-    if kind != "cpu":
-        raise ForeignPlatform(f"{name} was compiled for {kind}; this version of Majuscule runs modules for CPUs")
+    if kind not in ("cpu", "cuda"):
+        raise ForeignPlatform(
+            f"{name} was compiled for {kind}; this version of Majuscule runs modules for cpu and cuda"
+        )
     for what, needed, here in (
         ("operating system", target_system(target), system()),
         ("processor architecture", target.get("architecture"), machine()),

@@ -227,6 +227,7 @@ class Library:
                 file.write(code)
             load = self._runtime.function("ffi.ModuleLoadFromFile")
             self._module: _Object = self._runtime.call(load, os.fsencode(path))
+            self._handle = ctypes.CDLL(path)  # the same library again, which the system knows by its file
         except OSError as error:
             raise NativeLibraryError(f"cannot write the module's code to {folder}: {error}") from error
         except NativeLibraryError as error:
@@ -238,6 +239,10 @@ class Library:
             if os.path.exists(path):
                 os.unlink(path)
             os.rmdir(folder)
+
+    def symbols(self) -> ctypes.CDLL:
+        """The library for `ctypes`: the variables that it exports."""
+        return self._handle
 
     def function(self, name: str) -> Function:
         """An exported function; raises `NativeLibraryError` if there is none of this name."""

@@ -38,6 +38,8 @@ def _check(manifest: Any, constants: Mapping[str, Array]) -> None:
     for key in ("kind", "triple", "architecture"):
         _require(isinstance(manifest["target"].get(key, ""), str), f"the target's {key} is no text")
     _require(all(isinstance(name, str) for name in manifest["target"].get("features", [])), "features are no texts")
+    if manifest["target"].get("kind") == "cuda":
+        _require(isinstance(manifest["target"]["gpu"]["capability"], int), "the GPU has no architecture")
     symbols = {entry["name"]: int(entry["minimum"]) for entry in manifest["symbols"]}
     for key in TENSORS:
         for entry in manifest[key]:

@@ -13,9 +13,9 @@ import numpy
 
 from . import artifact as files
 from . import samples
-from .arrays import Array, aligned_empty, as_array, convert, is_plain, numpy_dtype
+from .arrays import Array, as_array, numpy_dtype, shape_of
 from .artifact import Artifact
-from .errors import ArgumentError, ClosedModule, OutOfMemory
+from .errors import ArgumentError, ClosedModule
 from .executor import Executor, get_executor
 from .footprint import Footprint, footprint
 from .host import require_host
@@ -89,7 +89,7 @@ class Module:
         self._plans: dict[tuple[tuple[Lengths, ...], int], Plan] = {}
         self._weights: dict[str, Array] = {}
         self._executor = get_executor(_checked_threads(threads))
-        self._program: Program | None = Program(artifact)
+        self._program: Program | None = _loaded(artifact)
         self._own_threads = threads
         self._install(fit_weights(artifact.weights, self.parameters))
 
@@ -131,26 +131,23 @@ class Module:
         another `ModuleError`.
         """
         program, executor = self._open()
-        plan, arrays, outputs = self._arranged(executor, inputs, named, out)
+        plan, arrays, outputs = self._arranged(program, executor, inputs, named, out)
         executor.run(lambda: program.run(plan, arrays, outputs, seed, step), brief=plan.is_brief)
         return outputs[0] if len(outputs) == 1 else Outputs(self._output_names, outputs)
 
     def _arranged(
-        self, executor: Executor, inputs: Sequence[object], named: Mapping[str, object], out: object
-    ) -> tuple[Plan, list[Array], list[Array]]:
+        self, program: Program, executor: Executor, inputs: Sequence[object], named: Mapping[str, object], out: object
+    ) -> tuple[Plan, list[Any], list[Any]]:
         """What a call is made of: its plan, the inputs in order as the code takes them, and the outputs to fill."""
         values = self._signature.arrange(inputs, named)
         arrays = [
-            self._input(value, name, dtype)
+            program.taken(value, f"input {name}", dtype)
             for value, name, dtype in zip(values, self._signature.names, self._input_dtypes, strict=True)
         ]
         plan = self._plan(tuple([array.shape for array in arrays]), executor.threads)
-        return plan, arrays, self._new_outputs(plan) if out is None else self._given_outputs(out, plan, arrays)
-
-    def _input(self, value: object, name: str, dtype: numpy.dtype[Any]) -> Array:
-        if type(value) is numpy.ndarray and value.dtype == dtype and is_plain(value):
-            return value
-        return convert(as_array(value, f"input {name}"), dtype, f"input {name}")
+        if out is not None:
+            return plan, arrays, self._given_outputs(program, out, plan, arrays)
+        return plan, arrays, program.new_outputs(plan, self._output_dtypes, arrays)
 
     def _plan(self, shapes: tuple[Lengths, ...], threads: int) -> Plan:
         plan = self._plans.get((shapes, threads))
@@ -161,32 +158,22 @@ class Module:
             self._plans[shapes, threads] = plan
         return plan
 
-    def _new_outputs(self, plan: Plan) -> list[Array]:
-        try:
-            return [
-                aligned_empty(shape, dtype)
-                for shape, dtype in zip(plan.output_shapes, self._output_dtypes, strict=True)
-            ]
-        except MemoryError as error:
-            raise OutOfMemory("there is not enough memory for the outputs; a smaller batch needs less") from error
-
-    def _given_outputs(self, out: Any, plan: Plan, inputs: Sequence[Array]) -> list[Array]:
+    def _given_outputs(self, program: Program, out: Any, plan: Plan, inputs: Sequence[Any]) -> list[Any]:
         names = self._output_names
         if isinstance(out, Mapping) and set(out) == set(names):
             arrays = [out[name] for name in names]
-        elif isinstance(out, numpy.ndarray):
+        elif isinstance(out, numpy.ndarray) or hasattr(out, "__dlpack__"):
             arrays = [out]
         else:
             arrays = list(out) if isinstance(out, Sequence) else []
         if len(arrays) != len(names):
             raise ArgumentError(f"out must give an array for each of the outputs {', '.join(names)}")
-        for name, array, shape, dtype in zip(names, arrays, plan.output_shapes, self._output_dtypes, strict=True):
-            if not isinstance(array, numpy.ndarray) or array.shape != shape or array.dtype != dtype:
-                raise ArgumentError(f"out for {name} must be a NumPy array: {dtype.name}{list(shape)}")
-            if not (is_plain(array) and array.flags.writeable):
-                raise ArgumentError(f"out for {name} must be writeable and row-major (C-contiguous)")
+        arrays = [
+            program.given_output(array, name, shape, dtype)
+            for name, array, shape, dtype in zip(names, arrays, plan.output_shapes, self._output_dtypes, strict=True)
+        ]
         for position, array in enumerate(arrays):
-            if any(numpy.may_share_memory(array, other) for other in (*inputs, *arrays[:position])):
+            if any(program.shares_memory(array, other) for other in (*inputs, *arrays[:position])):
                 raise ArgumentError(f"out for {names[position]} must not share memory with an input or another output")
         return arrays
 
@@ -219,7 +206,7 @@ class Module:
         `seconds` allow, at least three times.  Raises what a call does.
         """
         program, executor = self._open()
-        plan, arrays, outputs = self._arranged(executor, inputs, named, out)
+        plan, arrays, outputs = self._arranged(program, executor, inputs, named, out)
         executor.run(lambda: program.run(plan, arrays, outputs, 0, 0))
 
         def time_parts(parts: Parts) -> list[float]:
@@ -241,7 +228,10 @@ class Module:
         """The sizes that the program leaves open, by name, as these inputs settle them; raises what a call does."""
         values = self._signature.arrange((), inputs)
         return self._signature.bind(
-            [as_array(v, f"input {n}").shape for v, n in zip(values, self._signature.names, strict=True)]
+            [
+                shape_of(v) if hasattr(v, "shape") else as_array(v, f"input {n}").shape
+                for v, n in zip(values, self._signature.names, strict=True)
+            ]
         )
 
     # -- what it is --------------------------------------------------------------------------
@@ -376,6 +366,15 @@ class Module:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _loaded(artifact: Artifact) -> Program:
+    """The program of a module, for the CPU or a GPU."""
+    if artifact.manifest["target"].get("kind") == "cuda":
+        from .cuda.program import GpuProgram
+
+        return GpuProgram(artifact)
+    return Program(artifact)
 
 
 def _checked_threads(threads: int | None) -> int | None:

@@ -18,15 +18,15 @@ from typing import Any
 import numpy
 
 from . import sizes
-from .arrays import ALIGNMENT, Array, address, aligned_copy, numpy_dtype
+from .arrays import ALIGNMENT, Array, address, aligned_copy, aligned_empty, as_array, convert, is_plain, numpy_dtype
 from .artifact import Artifact
 from .buffers import let_go, new_buffer
-from .errors import CheckError, OutOfMemory
+from .errors import ArgumentError, CheckError, OutOfMemory
 from .library import Arguments, Library
 
 RUN, PREPARE = "majuscule_run", "majuscule_prepare"
 _AFTER_SYMBOLS = 5  # seed, step, first, last, threads
-_EVERYTHING = (0, 2**62)
+EVERYTHING = (0, 2**62)
 """The first action to run and the one to stop before, for all of them."""
 _BRIEF = 5e-4  # seconds of a run that nobody minds waiting for
 _WEIGHT_KINDS = ("parameter", "state")
@@ -94,7 +94,7 @@ class Program:
         function, status = self._library.function(PREPARE), numpy.zeros_like(self._status)
         arguments = _arguments(buffers, self._sizes, status)
         minimums = [entry["minimum"] for entry in self._manifest["symbols"]]
-        first, end = _EVERYTHING
+        first, end = EVERYTHING
         passing = [(entry["until"], entry) for entry in self._manifest["buffers"] if "until" in entry]
         for until in sorted({end, *(until for until, _ in passing)}):
             self._write_sizes(*minimums, 0, 0, first, until, threads)
@@ -105,13 +105,42 @@ class Program:
                 if entry["kind"] == "prepared":
                     del tables["prepared"][entry["name"]]
 
+    # -- the arrays of a call ------------------------------------------------------------------
+
+    def taken(self, value: object, name: str, dtype: numpy.dtype[Any]) -> Any:
+        """An input as the code takes it; raises `ArgumentError` or `DtypeError`."""
+        if type(value) is numpy.ndarray and value.dtype == dtype and is_plain(value):
+            return value
+        return convert(as_array(value, name), dtype, name)
+
+    def new_outputs(self, plan: Plan, dtypes: Sequence[numpy.dtype[Any]], inputs: Sequence[Any]) -> list[Any]:
+        """Arrays for the outputs, where the inputs are; raises `OutOfMemory`."""
+        try:
+            return [aligned_empty(shape, dtype) for shape, dtype in zip(plan.output_shapes, dtypes, strict=True)]
+        except MemoryError as error:
+            raise OutOfMemory("there is not enough memory for the outputs; a smaller batch needs less") from error
+
+    def given_output(self, array: Any, name: str, shape: tuple[int, ...], dtype: numpy.dtype[Any]) -> Any:
+        """An array of the caller's that is to be filled; raises `ArgumentError` if it does not fit."""
+        if not isinstance(array, numpy.ndarray) or array.shape != shape or array.dtype != dtype:
+            raise ArgumentError(f"out for {name} must be a NumPy array: {dtype.name}{list(shape)}")
+        if not (is_plain(array) and array.flags.writeable):
+            raise ArgumentError(f"out for {name} must be writeable and row-major (C-contiguous)")
+        return array
+
+    def shares_memory(self, array: Any, other: Any) -> bool:
+        """Whether two arrays of a call may have an element in common."""
+        return numpy.may_share_memory(array, other)
+
+    # -- running -------------------------------------------------------------------------------
+
     def run(self, plan: Plan, inputs: Sequence[Array], outputs: Sequence[Array], seed: int, step: int) -> None:
         """Fill the outputs, row-major arrays of the planned shapes, from the inputs.
 
         Raises `CheckError`, `ExecutionError` or `OutOfMemory`.
         """
         self._place(plan, inputs, outputs)
-        self._write_sizes(*plan.symbols, _as_int64(seed), _as_int64(step), *_EVERYTHING, plan.threads)
+        self._write_sizes(*plan.symbols, as_int64(seed), as_int64(step), *EVERYTHING, plan.threads)
         if len(self._status):
             self._status.fill(0)
         start = time.perf_counter()
@@ -130,7 +159,7 @@ class Program:
         and checks that fail are not reported.  Raises `ExecutionError` or `OutOfMemory`.
         """
         self._place(plan, inputs, outputs)
-        self._write_sizes(*plan.symbols, 0, 0, *_EVERYTHING, plan.threads)
+        self._write_sizes(*plan.symbols, 0, 0, *EVERYTHING, plan.threads)
         interval = slice(len(plan.symbols) + 2, len(plan.symbols) + 4)
         taken: list[float] = []
         for part in parts:
@@ -169,7 +198,7 @@ class Program:
         return [(position, numbers[entry["name"]]) for position, entry in buffers if entry["kind"] == kind]
 
 
-def _as_int64(number: int) -> int:
+def as_int64(number: int) -> int:
     """The number with the same lowest 64 bits, of which random numbers are a function."""
     return (number + 2**63) % 2**64 - 2**63
 

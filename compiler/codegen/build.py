@@ -47,23 +47,25 @@ def build(
 ) -> tuple[bytes, dict[str, Any], tuple[Note, ...]]:
     """The library, the manifest and what is to be told of each kernel; raises `LimitTooLow`."""
     plan, kernels, layout = _within(limit, _plan(graph, target, asked, tuned), target)
-    library = link(_objects(graph, plan, kernels, layout, target, cache), target)
+    objects, files, options = _objects(graph, plan, kernels, layout, target, cache)
+    library = link(objects, target, files, options)
     return library, _manifest(graph, plan, kernels, target, layout), (*plan.notes, *kernels.notes)
 
 
 def object_files(
     graph: Graph, target: Target, asked: Asked, tuned: Tuned, cache: Cache | None, limit: Limit | None = None
 ) -> list[bytes]:
-    """What the library is linked of; raises `LimitTooLow`."""
-    return _objects(graph, *_within(limit, _plan(graph, target, asked, tuned), target), target, cache)
+    """What the library for a CPU is linked of; raises `LimitTooLow`."""
+    assert target.gpu is None
+    return _objects(graph, *_within(limit, _plan(graph, target, asked, tuned), target), target, cache)[0]
 
 
 def lowered(graph: Graph, target: Target, asked: Asked, tuned: Tuned, limit: Limit | None = None) -> tuple[Any, ...]:
     """The kernels and, last, the main function in TensorIR; raises `LimitTooLow`."""
     plan, kernels, layout = _within(limit, _plan(graph, target, asked, tuned), target)
-    functions = {name: source.lower() for name, source in kernels.sources.items()}
+    functions = {name: source.lower(target.gpu) for name, source in kernels.sources.items()}
     kernels.link({name: checks for name, (_, checks) in functions.items()})
-    main = _main_module(graph, plan, kernels, layout)
+    main = _main_module(graph, plan, kernels, layout, target)
     return *(make_module([function]) for function, _ in functions.values()), main
 
 
@@ -109,12 +111,20 @@ def _within(limit: Limit | None, plan: Plan, target: Target) -> tuple[Plan, _Ker
 
 def _objects(
     graph: Graph, plan: Plan, kernels: _Kernels, layout: _Layout, target: Target, cache: Cache | None
-) -> list[bytes]:
-    """The object files of all kernels and, last, of the main function."""
+) -> tuple[list[bytes], dict[str, bytes], tuple[str, ...]]:
+    """The object files of all kernels and, last, of the main function; other files, and options that name them.
+
+    Kernels of a GPU are such files.
+    """
     objects = compile_sources(kernels.sources, target, cache)
     kernels.link({name: found.checks for name, found in objects.items()})
-    main = object_code(_main_module(graph, plan, kernels, layout), target)
-    return [*(found.code for found in objects.values()), main]
+    main = object_code(_main_module(graph, plan, kernels, layout, target), target)
+    if target.gpu is None:
+        return [*(found.code for found in objects.values()), main], {}, ()
+    from .gpu.starting import starters_source
+
+    text, files = starters_source(kernels.sources, objects)
+    return [main], {**files, "starters.c": text.encode()}, ("-O2", "starters.c")
 
 
 def _arena(layout: _Layout, limit: Limit) -> int:
@@ -122,11 +132,20 @@ def _arena(layout: _Layout, limit: Limit) -> int:
     return max(size.evaluate(limit.values) for size in layout.arena)
 
 
-def _main_module(graph: Graph, plan: Plan, kernels: _Kernels, layout: _Layout) -> Any:
+def _main_module(graph: Graph, plan: Plan, kernels: _Kernels, layout: _Layout, target: Target) -> Any:
     """The functions that the library exports, in TensorIR."""
     return make_module(
         [
-            main_function.lower(name, plan, actions, batches, _symbols(graph), layout.addresses, kernels.linked())
+            main_function.lower(
+                name,
+                plan,
+                actions,
+                batches,
+                _symbols(graph),
+                layout.addresses,
+                kernels.linked(),
+                on_gpu=target.gpu is not None,
+            )
             for name, actions, batches in (
                 ("majuscule_run", plan.run, plan.batches),
                 ("majuscule_prepare", plan.prepare, ()),

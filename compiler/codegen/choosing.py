@@ -102,6 +102,8 @@ Tuned = Mapping[str, tuple[str, str]]
 
 def packed(kernel: Kernel, target: Target, fixed: Collection[str], way: Way) -> tuple[Kernel, Packing | None]:
     """A kernel as it is scheduled for a way, and the packing of its weights if there is one."""
+    if target.gpu is not None:
+        return kernel, None
     kernel = join_lanes(kernel, target)
     found = None if way.road in UNPACKED else pack(kernel, target, fixed, way.panels)
     return (kernel if found is None else found.kernel), found

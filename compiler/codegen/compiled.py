@@ -19,7 +19,7 @@ from ...dsl.equations import Constant
 from ..graph import Graph, Note
 from . import machine
 from .asked import ANYTHING, Asked
-from .cache import Cache, fingerprint, toolchain, user_cache
+from .cache import Cache, fingerprint, user_cache
 from .limits import Limit
 from .linking import link, linker
 from .target import Target
@@ -138,7 +138,7 @@ def _bare(graph: Graph) -> Graph:
 def _key(
     graph: Graph, target: Target, asked: Asked, tuned: Mapping[str, tuple[str, str]], limit: Limit | None = None
 ) -> str | None:
-    tools = toolchain()
+    tools = target.compilers()
     if tools is None:
         return None
     operations = {name: graph.operation(name) for name in graph.network}

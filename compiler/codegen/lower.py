@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tvm import tirx
 from tvm.ir import PrimType
@@ -24,26 +25,41 @@ from .winograd import WeightTransform, Winograd
 from .winograd_nest import WeightNest, WinogradNest
 
 
-def lower(kernel: Kernel, road: Road, name: str) -> tuple[PrimFunc, list[str]]:
-    """A function of addresses (operands, output, scratch memory), sizes and the status; and its checks."""
-    body = Block()
+class Signature(NamedTuple):
+    """What a kernel's function works on: the parameters in their order, and what the loops see of them."""
+
+    parameters: list[tirx.Var]
+    output: tirx.Var
+    scratch: tirx.Var | None
+    lowering: Lowering
+
+
+def signature(kernel: Kernel, block: Block) -> Signature:
+    """Addresses (operands, output, scratch memory), sizes, indices of loops around the kernel, and the status."""
     parameters = []
     arrays = {}
     for tensor, stored in kernel.tensors.items():
         address = pointer(f"{tensor}_address", memory_dtype(stored.dtype))
         parameters.append(address)
-        arrays[tensor] = array_at(body, address, memory_dtype(stored.dtype), tensor)
+        arrays[tensor] = array_at(block, address, memory_dtype(stored.dtype), tensor)
     result = pointer("output_address", memory_dtype(kernel.output.dtype))
-    output = array_at(body, result, memory_dtype(kernel.output.dtype), "output")
+    output = array_at(block, result, memory_dtype(kernel.output.dtype), "output")
     memory = pointer("scratch_address", "float32")
-    scratch = array_at(body, memory, "float32", "scratch") if kernel.scratch.terms else None
+    scratch = array_at(block, memory, "float32", "scratch") if kernel.scratch.terms else None
     symbols, free = kernel.free()
     sizes = {symbol: tirx.Var(symbol.name, "int64") for symbol in symbols}
     outer = {index: tirx.Var(index, "int64") for index in free}
     flags = pointer("status_address", "int32")
-    status = array_at(body, flags, "int32", "status")
-    lowering = Lowering(kernel, arrays, sizes, status)
+    lowering = Lowering(kernel, arrays, sizes, array_at(block, flags, "int32", "status"))
     lowering.indices.update(outer)
+    parameters = [*parameters, result, *([] if scratch is None else [memory]), *sizes.values(), *outer.values(), flags]
+    return Signature(parameters, output, scratch, lowering)
+
+
+def lower(kernel: Kernel, road: Road, name: str) -> tuple[PrimFunc, list[str]]:
+    """A function of what `signature` says, and its checks."""
+    body = Block()
+    parameters, output, scratch, lowering = signature(kernel, body)
     if isinstance(kernel.algorithm, Winograd):
         assert scratch is not None
         WinogradNest(kernel, kernel.algorithm, lowering, output, scratch).emit(body)
@@ -58,7 +74,6 @@ def lower(kernel: Kernel, road: Road, name: str) -> tuple[PrimFunc, list[str]]:
         ScatterNest(kernel, found, road.variants[0][1], lowering, output).emit(body)
     else:
         _variants(kernel, road.variants, lowering, output, body)
-    parameters = [*parameters, result, *([] if scratch is None else [memory]), *sizes.values(), *outer.values(), flags]
     function = PrimFunc(parameters, body.statement(), ret_type=PrimType("int32"))
     return function.with_attr("global_symbol", name), lowering.checks
 

@@ -65,14 +65,20 @@ def lower(
     symbols: Sequence[Symbol],
     addresses: Addresses,
     linked: Linked,
+    *,
+    on_gpu: bool = False,
 ) -> PrimFunc:
-    """One exported function; `batches` are those of its actions that do a part of the batch at a time."""
+    """One exported function; `batches` are those of its actions that do a part of the batch at a time.
+
+    With `on_gpu`, addresses are those of a GPU's memory, status included, and nothing is read from there but
+    truth values, through `majuscule_holds` (see `gpu.starting`).
+    """
     parameters = [
         tirx.decl_buffer((tirx.Var(f"{label}_count", "int64"),), dtype, label, layout=None)
         for label, dtype in (("buffers", "int64"), ("sizes", "int64"), ("status", "int32"))
     ]
     body = Block()
-    writer = _Writer(plan, symbols, addresses, linked, *parameters)
+    writer = _Writer(plan, symbols, addresses, linked, *parameters, on_gpu=on_gpu)
     writer.begin(body)
     writer.chosen(body, actions, batches)
     return PrimFunc(parameters, body.statement(), ret_type=PrimType("void")).with_attr("global_symbol", name)
@@ -96,12 +102,15 @@ class _Writer:
         buffers: Var,
         sizes: Var,
         status: Var,
+        *,
+        on_gpu: bool,
     ) -> None:
         self.plan = plan
         self.symbols = list(symbols)
         self.addresses = addresses
         self.linked = linked
         self.buffers, self.sizes, self.status = buffers, sizes, status
+        self.on_gpu = on_gpu
         self.values: dict[Atom, Expr] = {}
         self.part: _Part | None = None
 
@@ -180,7 +189,13 @@ class _Writer:
     def _condition(self, block: Block, name: str) -> Expr:
         """Whether the truth value in a buffer holds and no check has failed, found out once."""
         known = block.find(("condition", name))
-        if known is None:
+        if known is None and self.on_gpu:
+            flags = tirx.address_of(BufferLoad(self.status, [integer(0)]))
+            count = integer(self.linked.number)
+            found = tirx.call_extern("int32", "majuscule_holds", self._address(block, name), flags, count)
+            kept = block.bind("kept", found)
+            known = block.remember(("condition", name), tirx.NE(kept, number(0, "int32")))
+        elif known is None:
             place = pointer("truth", "uint8")
             block.append(tirx.Bind(place, self._address(block, name)))
             holds = tirx.NE(BufferLoad(array_at(block, place, "uint8", "truth"), [integer(0)]), number(0, "uint8"))

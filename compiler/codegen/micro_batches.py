@@ -29,6 +29,8 @@ _NEAR = 16  # actions between two uses of a tensor that may find it in a cache
 
 def with_micro_batches(plan: Plan, target: Target) -> Plan:
     """The plan with those stretches of `run` that gain by it in loops over parts of the batch."""
+    if target.gpu is not None:
+        return plan  # its caches are too small for it
     batches = _Costs(plan, target).batches()
     return replace(plan, batches=batches, notes=(*plan.notes, *(_note(plan, found) for found in batches)))
 

@@ -17,6 +17,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from tvm import tirx
 from tvm.ir import Expr
@@ -101,20 +102,24 @@ class Nest:
 
     def _spread(self, block: Block, order: Sequence[str], pieces: list[list[Piece]]) -> None:
         """One parallel loop over the outermost indices, the others inside of it."""
-        counts = [self._trips(found) for found in pieces[: self.schedule.parallel]]
-        total = counts[0]
-        for count in counts[1:]:
-            total = total * count
+        counts = [trips(found) for found in pieces[: self.schedule.parallel]]
+        total = reduce(Integer.__mul__, counts)
         with block.loop("task", self.lowering.size(total), PARALLEL) as (body, task):
-            rounds: list[Expr] = []
-            for position, count in reversed(list(enumerate(counts))):
-                extent = self.lowering.size(count)
-                if position == 0:
-                    rounds.insert(0, task)
-                else:
-                    rounds.insert(0, body.bind("round", tirx.Mod(task, extent)))
-                    task = body.bind("task", tirx.Div(task, extent))
-            self._decoded(body, order, pieces, rounds, {})
+            self._task(body, order, pieces, task, counts)
+
+    def _task(
+        self, body: Block, order: Sequence[str], pieces: list[list[Piece]], task: Expr, counts: Sequence[Integer]
+    ) -> None:
+        """One of the tasks that the outermost indices make, in as many rounds as `counts` says: its share of loops."""
+        rounds: list[Expr] = []
+        for position, count in reversed(list(enumerate(counts))):
+            extent = self.lowering.size(count)
+            if position == 0:
+                rounds.insert(0, task)
+            else:
+                rounds.insert(0, body.bind("round", tirx.Mod(task, extent)))
+                task = body.bind("task", tirx.Div(task, extent))
+        self._decoded(body, order, pieces, rounds, {})
 
     def _decoded(
         self,
@@ -203,12 +208,6 @@ class Nest:
             place = place + self.lowering.size(piece.start)
         self.lowering.indices[index] = block.bind(index, place)
 
-    def _trips(self, pieces: list[Piece]) -> Integer:
-        total = Integer(())
-        for piece in pieces:
-            total = total + piece.trips
-        return total
-
     def _pieces(self, index: str) -> list[Piece]:
         lanes = self.schedule.lanes if index == self.schedule.vector else 1
         # What is computed twice may not be added twice.
@@ -273,13 +272,13 @@ class Nest:
     def _look_ahead(self, block: Block) -> _Ahead | None:
         """What to ask for while a tile is computed: its share of the part that follows the part in use."""
         order = self.schedule.order
-        trips = {name: self._trips(self._pieces(name)) for name in order}
+        counts = {name: trips(self._pieces(name)) for name in order}
         lanes = {self.schedule.vector: self.schedule.lanes}
         extents = {name: self._extent_of_tile(name, lanes.get(name, 1)) for name in order}
-        part = next_part(self.kernel, order, extents, trips)
+        part = next_part(self.kernel, order, extents, counts)
         if part is None:
             return None
-        inner = [name for name in order[order.index(part.index) + 1 :] if trips[name].constant != 1]
+        inner = [name for name in order[order.index(part.index) + 1 :] if counts[name].constant != 1]
         rounds = math.prod(self.rounds[name][1] for name in inner)
         steps = math.prod(axis.size.constant or 0 for axis in self.kernel.reduction)
         streams = rounds == 1 and part.span > _STREAM
@@ -289,7 +288,7 @@ class Nest:
         if part.panels and steps < _LONG:
             return None
         # What is no panel is worth asking for if it is used several times and lines arrive in every turn of a loop.
-        again = rounds > 1 and rounds * steps >= _LONG and trips[part.index].constant is not None
+        again = rounds > 1 and rounds * steps >= _LONG and counts[part.index].constant is not None
         if not part.panels and not (again and each * self._steps_of_a_turn() * _BYTES >= LINE):
             return None
         turn: Expr = integer(0)
@@ -422,6 +421,11 @@ class Nest:
                         self._update(inner, replace(element.point, vector=vector, lanes=lanes), element.wide)
                     else:
                         self._update(inner, element.point, element.accumulator)
+
+
+def trips(pieces: Sequence[Piece]) -> Integer:
+    """In how many rounds the tiles of all pieces of an axis are done."""
+    return sum((piece.trips for piece in pieces), start=Integer(()))
 
 
 def _least(size: Integer) -> int:

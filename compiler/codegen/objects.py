@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .cache import Cache, fingerprint, toolchain
+from .cache import Cache, fingerprint
+from .gpu.description import Gpu
 from .kernel import Kernel
 from .machine_code import machine_code, make_module
 from .schedule import Road
@@ -39,8 +40,12 @@ class KernelSource:
             return 1 << 10
         return sum(math.prod(schedule.tiles.values()) for _, schedule in self.road.variants)
 
-    def lower(self) -> tuple[Any, list[str]]:
-        """The function in TensorIR, and the checks that it makes (see `lower`)."""
+    def lower(self, gpu: Gpu | None = None) -> tuple[Any, list[str]]:
+        """The function in TensorIR, for the CPU or a GPU, and the checks that it makes (see `lower`)."""
+        if gpu is not None:
+            from .gpu import lowering
+
+            return lowering.lower(self.kernel, self.road, self.name)
         from .lower import lower
 
         return lower(self.kernel, self.road, self.name)
@@ -61,8 +66,12 @@ class RandomSource:
         """As for kernels."""
         return 1
 
-    def lower(self) -> tuple[Any, list[str]]:
+    def lower(self, gpu: Gpu | None = None) -> tuple[Any, list[str]]:
         """As for kernels; there is nothing to check."""
+        if gpu is not None:
+            from .gpu import lowering
+
+            return lowering.lower_random(self.dtype, self.name), []
         from .roads import random
 
         return random.lower(self.dtype, self.name), []
@@ -73,15 +82,24 @@ Source = KernelSource | RandomSource
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object file with one function, and the checks that the function makes."""
+    """An object file with one function, and the checks that the function makes.
+
+    For a GPU, it is code for its architecture, and `portable` is code for later ones.
+    """
 
     code: bytes
     checks: tuple[str, ...] = ()
+    portable: bytes = b""
 
 
 def compile_source(source: Source, target: Target) -> Object:
     """Compile one function here and now."""
-    function, checks = source.lower()
+    function, checks = source.lower(target.gpu)
+    if target.gpu is not None:
+        from .gpu import cuda_c, device_code
+
+        code = device_code.compile_source(cuda_c.PREAMBLE + cuda_c.source(function, target.gpu), target.gpu)
+        return Object(code.binary, tuple(checks), code.portable)
     return Object(object_code(make_module([function]), target), tuple(checks))
 
 
@@ -95,13 +113,13 @@ def object_code(module: Any, target: Target) -> bytes:
 
 def compile_sources(sources: Mapping[str, Source], target: Target, cache: Cache | None) -> dict[str, Object]:
     """The objects of all sources, by name, in the order given."""
-    tools = toolchain()
+    tools = target.compilers()
     if cache is None or tools is None:
         made = _compile_all(list(sources.values()), target)
         return {name: made[name] for name in sources}
     # Neither the number of cores nor what the machine is called changes the code of a source.
     keys = {
-        name: fingerprint("object", tools, target.triple, target.cpu, target.absent, source)
+        name: fingerprint("object", tools, target.triple, target.cpu, target.absent, target.gpu, source)
         for name, source in sources.items()
     }
     found = {name: _decode(cache.get(key)) for name, key in keys.items()}
@@ -112,17 +130,21 @@ def compile_sources(sources: Mapping[str, Source], target: Target, cache: Cache 
 
 
 def _compile_all(sources: Sequence[Source], target: Target) -> dict[str, Object]:
+    if target.gpu is not None:
+        return {source.name: compile_source(source, target) for source in sources}
     from .workers import compile_together
 
     return compile_together(sorted(sources, key=lambda source: -source.work()), target)
 
 
 def _encode(found: Object) -> bytes:
-    return json.dumps(found.checks).encode() + b"\n" + found.code
+    about = {"checks": found.checks, "portable": len(found.portable)}
+    return json.dumps(about).encode() + b"\n" + found.portable + found.code
 
 
 def _decode(stored: bytes | None) -> Object | None:
     if stored is None:
         return None
-    checks, _, code = stored.partition(b"\n")
-    return Object(code, tuple(json.loads(checks)))
+    text, _, code = stored.partition(b"\n")
+    about = json.loads(text)
+    return Object(code[about["portable"] :], tuple(about["checks"]), code[: about["portable"]])

@@ -63,7 +63,12 @@ def outputs(graph: Graph) -> tuple[str, ...]:
 
 
 def make_plan(graph: Graph, target: Target, *, asked: Asked = ANYTHING, tuned: Tuned | None = None) -> Plan:
-    """The plan of a graph whose passes are done; `asked` and `tuned` say what roads to take (see `choosing`)."""
+    """The plan of a graph whose passes are done; `asked` and `tuned` say what roads to take (see `choosing`).
+
+    Roads on a GPU are not chosen before (see `roads.gpu`): there all kernels are what their equations say.
+    """
+    if target.gpu is not None:
+        return _Planner(graph, target, {}).plan()
     decisions = Choosing(graph, target, asked, tuned).decisions()
     before = len(graph.notes)
     graph = image_to_column(graph, {name for name, found in decisions.items() if found.chosen.road == COLUMNS})

@@ -19,6 +19,7 @@ from typing import Any
 
 from .cache import fingerprint, toolchain, user_cache
 from .errors import CompilationFailed
+from .gpu.description import Gpu, names_gpu
 
 _X86 = "x86_64-unknown-linux-gnu"
 _ARM = "aarch64-unknown-linux-gnu"
@@ -43,11 +44,11 @@ _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A CPU.  `vector_bits` is the widest vector that pays, `registers` how many there are.
+    """A CPU, and a `gpu` if kernels run on one.
 
-    `features` are the extensions that the code may use; `absent` those that a CPU of this
-    name has, but not the machine at hand (virtual machines hide some).  `native` says that
-    it is the machine at hand, not another of its name.
+    `vector_bits` is the widest vector that pays, `registers` how many there are.  `features` are the extensions
+    that the code may use; `absent` those that a CPU of this name has, but not the machine at hand (virtual
+    machines hide some).  `native` says that it is the machine at hand, not another of its name.
     """
 
     triple: str
@@ -58,6 +59,7 @@ class Target:
     registers: int
     cores: int
     native: bool = False
+    gpu: Gpu | None = None
 
     @staticmethod
     def host(present: Set[str] | None = None) -> Target:
@@ -77,10 +79,13 @@ class Target:
 
     @staticmethod
     def named(name: str, cores: int | None = None, present: Set[str] | None = None) -> Target:
-        """The target called "cpu" (the host) or by LLVM's name of a CPU; `CompilationFailed` if unknown.
+        """The target called "cpu" (the host), by LLVM's name of a CPU, or "cuda:sm_90"; `CompilationFailed` if unknown.
 
-        `present` is for the host, see there.
+        `present` is for the host, see there.  With a GPU, any CPU of the host's architecture will do.
         """
+        if names_gpu(name):
+            plain = "generic" if platform.machine() in ("arm64", "aarch64") else "x86-64"
+            return replace(Target.named(plain, cores), gpu=Gpu.named(name))
         if name in ("cpu", "host", "native"):
             return Target.host(present)
 
@@ -89,8 +94,8 @@ class Target:
                 if name in _cpu_names(triple):
                     return _target(triple, name, 1)
             raise CompilationFailed(
-                f"there is no target called {name!r}: targets are CPUs, cpu for this machine or another "
-                "by LLVM's name for it, as x86-64-v3, x86-64-v4, znver4 or neoverse-n1"
+                f"there is no target called {name!r}: targets are cpu for this machine, another CPU by LLVM's name "
+                "for it, as x86-64-v3, x86-64-v4, znver4 or neoverse-n1, and GPUs, cuda or as cuda:sm_90"
             )
 
         return replace(_remembered(("named", name), ask), cores=available_cores() if cores is None else cores)
@@ -118,9 +123,20 @@ class Target:
         """The same machine as TVM describes it, and whether LLVM is to optimise code for it."""
         return _tvm_target(self.triple, self.cpu, self.absent, optimised)
 
+    def compilers(self) -> str | None:
+        """What makes the code: what the same made before need not be made again.  None if that is not known."""
+        tools = toolchain()
+        if tools is None or self.gpu is None:
+            return tools
+        from .gpu import device_code
+
+        return f"{tools} {device_code.version()}"
+
     def describe(self) -> dict[str, Any]:
         """For the manifest: what a machine must have to run the code."""
+        gpu = {} if self.gpu is None else {"kind": "cuda", "gpu": {"capability": self.gpu.capability}}
         return {
+            **gpu,
             "architecture": self.architecture,
             "triple": self.triple,
             "cpu": self.cpu,

@@ -12,7 +12,7 @@ from ..correlation import Correlation
 from ..kernel import Kernel
 from ..schedule import ANY_WAY, Road, Way
 from ..target import Target
-from . import contraction, correlation, elementwise, reduction, scatter, winograd
+from . import contraction, correlation, elementwise, gpu, reduction, scatter, winograd
 
 
 def choose(kernel: Kernel, target: Target, way: Way = ANY_WAY) -> Road:
@@ -26,6 +26,9 @@ def choose(kernel: Kernel, target: Target, way: Way = ANY_WAY) -> Road:
 
 def alternatives(kernel: Kernel, target: Target, tiled: str = contraction.TILED) -> Iterator[Road]:
     """All roads that a kernel can take, the usual one first; `tiled` is what those with register tiles are called."""
+    if target.gpu is not None:
+        yield gpu.road(kernel)
+        return
     if kernel.algorithm is not None:
         yield (correlation if isinstance(kernel.algorithm, Correlation) else winograd).road(kernel)
         return

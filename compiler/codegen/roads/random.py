@@ -26,29 +26,31 @@ def lower(dtype: str, name: str) -> PrimFunc:
     output = array_at(body, address, memory_dtype(dtype), "output")
     count, seed, step, stream = (tirx.Var(n, "int64") for n in ("count", "seed", "step", "stream"))
 
-    def draw(block: Block, element: Expr, word: Expr) -> None:
-        fraction = cast(tirx.Div(word, number(256, "uint64")), "int64")
-        value = multiply(cast(fraction, working_dtype(dtype)), number(UNIFORM_SCALE, working_dtype(dtype)))
-        store(block, output, element, value, dtype)
-
     with body.loop("chunk", tirx.Div(count + (_CHUNK - 1), integer(_CHUNK)), PARALLEL) as (chunk_body, chunk):
         first = chunk_body.bind("first", chunk * (_CHUNK // WORDS))
         whole = chunk_body.bind("whole", tirx.Min(integer(_CHUNK // WORDS), tirx.Div(count, integer(WORDS)) - first))
         with chunk_body.loop("counter", whole, SERIAL) as (inner, position):
             counter = inner.bind("counter", first + position)
-            for place, word in enumerate(_words(inner, counter, seed, step, stream)):
-                draw(inner, counter * WORDS + place, word)
+            for place, word in enumerate(words(inner, counter, seed, step, stream)):
+                draw(inner, output, counter * WORDS + place, word, dtype)
     # the last elements, fewer than a counter has words
     counter = body.bind("counter", tirx.Div(count, integer(WORDS)))
-    for place, word in enumerate(_words(body, counter, seed, step, stream)[:-1]):
+    for place, word in enumerate(words(body, counter, seed, step, stream)[:-1]):
         last = body.child()
-        draw(last, counter * WORDS + place, word)
+        draw(last, output, counter * WORDS + place, word, dtype)
         body.branch(tirx.LT(counter * WORDS + place, count), last)
     parameters = [address, count, seed, step, stream]
     return PrimFunc(parameters, body.statement(), ret_type=PrimType("int32")).with_attr("global_symbol", name)
 
 
-def _words(block: Block, position: Expr, seed: Expr, step: Expr, stream: Expr) -> list[Expr]:
+def draw(block: Block, output: tirx.Var, element: Expr, word: Expr, dtype: str) -> None:
+    """Write the number that a word makes."""
+    fraction = cast(tirx.Div(word, number(256, "uint64")), "int64")
+    value = multiply(cast(fraction, working_dtype(dtype)), number(UNIFORM_SCALE, working_dtype(dtype)))
+    store(block, output, element, value, dtype)
+
+
+def words(block: Block, position: Expr, seed: Expr, step: Expr, stream: Expr) -> list[Expr]:
     """The four words of the counter at a position, as uint64."""
     low, high = _halves(block, position)
     counter = [low, high, _halves(block, stream)[0], _halves(block, step)[0]]

@@ -1,0 +1,192 @@
+/* A CUDA driver without a GPU: its memory is the CPU's, and a module is a shared library of emulated kernels. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <elf.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+enum { OK, INVALID = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500, ILLEGAL_ADDRESS = 700, STACK = 64 << 10 };
+
+struct place {
+  int x, y, z;
+};
+
+struct function {
+  void (*call)(void **arguments);
+  struct place *thread, *block;
+  void (**barrier)(void);
+  int waits;
+};
+
+/* What tests set and look at. */
+int emulated_devices = 1, emulated_capability = 90;
+int64_t emulated_memory = 1LL << 33, emulated_used, emulated_launches, emulated_waits;
+
+static int64_t held[1 << 16][2];
+static int holds;
+
+int cuInit(unsigned flags) { return OK; }
+int cuDriverGetVersion(int *version) { return *version = 13000, OK; }
+int cuDeviceGetCount(int *count) { return *count = emulated_devices, OK; }
+int cuDeviceGet(int *device, int number) { return *device = number, OK; }
+int cuDeviceGetName(char *name, int size, int device) { return snprintf(name, size, "Emulated GPU %d", device), OK; }
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { return *bytes = emulated_memory, OK; }
+int cuDevicePrimaryCtxRetain(void **context, int device) { return *context = (void *)(intptr_t)(device + 1), OK; }
+int cuCtxSetCurrent(void *context) { return OK; }
+int cuMemGetInfo_v2(size_t *left, size_t *total) { return *left = emulated_memory - emulated_used, *total = emulated_memory, OK; }
+
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+  *value = attribute == 16 ? 132 : attribute == 75 ? emulated_capability / 10 : attribute == 76 ? emulated_capability % 10 : 0;
+  return OK;
+}
+
+int cuMemAlloc_v2(uint64_t *address, size_t bytes) {
+  if (emulated_used + (int64_t)bytes > emulated_memory) return OUT_OF_MEMORY;
+  void *memory = aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (!memory) return OUT_OF_MEMORY;
+  memset(memory, 0xA5, bytes); /* what was there before means nothing */
+  *address = (uint64_t)(uintptr_t)memory;
+  held[holds][0] = *address;
+  held[holds++][1] = bytes;
+  emulated_used += bytes;
+  return OK;
+}
+
+int cuMemFree_v2(uint64_t address) {
+  for (int k = 0; k < holds; ++k)
+    if (held[k][0] == (int64_t)address) {
+      emulated_used -= held[k][1];
+      memcpy(held[k], held[--holds], sizeof held[k]);
+      free((void *)(uintptr_t)address);
+      return OK;
+    }
+  return INVALID;
+}
+
+/* Whether bytes of the emulated GPU's memory were given to somebody. */
+static int known(uint64_t address, size_t bytes) {
+  for (int k = 0; k < holds; ++k)
+    if (held[k][0] <= (int64_t)address && (int64_t)(address + bytes) <= held[k][0] + held[k][1]) return 1;
+  return 0;
+}
+
+int cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, void *stream) {
+  if (!known(to, bytes)) return INVALID;
+  return memcpy((void *)(uintptr_t)to, from, bytes), OK;
+}
+int cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, void *stream) {
+  if (!known(from, bytes)) return INVALID;
+  return memcpy(to, (void *)(uintptr_t)from, bytes), OK;
+}
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void *stream) {
+  if (!known(from, bytes) || !known(to, bytes)) return INVALID;
+  return memmove((void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes), OK;
+}
+int cuMemsetD8Async(uint64_t to, unsigned char value, size_t bytes, void *stream) {
+  if (!known(to, bytes)) return INVALID;
+  return memset((void *)(uintptr_t)to, value, bytes), OK;
+}
+
+int cuStreamCreate(void **stream, unsigned flags) { return *stream = malloc(1), OK; }
+int cuStreamDestroy_v2(void *stream) { return free(stream), OK; }
+int cuStreamSynchronize(void *stream) { return ++emulated_waits, OK; }
+int cuStreamWaitEvent(void *stream, void *event, unsigned flags) { return OK; }
+int cuEventCreate(void **event, unsigned flags) { return *event = malloc(1), OK; }
+int cuEventRecord(void *event, void *stream) { return OK; }
+int cuEventSynchronize(void *event) { return OK; }
+int cuEventElapsedTime(float *milliseconds, void *start, void *end) { return *milliseconds = 0.25f, OK; }
+int cuEventDestroy_v2(void *event) { return free(event), OK; }
+
+int cuModuleLoadData(void **module, const void *image) {
+  const Elf64_Ehdr *header = image;
+  if (memcmp(header->e_ident, ELFMAG, SELFMAG)) return 209;
+  size_t size = header->e_shoff + (size_t)header->e_shentsize * header->e_shnum;
+  char path[] = "/tmp/kernelXXXXXX"; /* a name of its own: the loader takes files of one name for one library */
+  int file = mkstemp(path);
+  if (file < 0 || write(file, image, size) != (ssize_t)size) return INVALID;
+  *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (!*module) fprintf(stderr, "%s\n", dlerror());
+  unlink(path), close(file);
+  return *module ? OK : INVALID;
+}
+int cuModuleUnload(void *module) { return dlclose(module), OK; }
+
+int cuModuleGetFunction(void **function, void *module, const char *name) {
+  char symbol[256];
+  snprintf(symbol, sizeof symbol, "emulated_%s", name);
+  struct function *found = malloc(sizeof *found);
+  found->call = (void (*)(void **))dlsym(module, symbol);
+  found->thread = dlsym(module, "threadIdx");
+  found->block = dlsym(module, "blockIdx");
+  found->barrier = dlsym(module, "emulated_barrier");
+  found->waits = dlsym(module, "emulated_waits_for_others") != NULL;
+  *function = found;
+  return found->call ? OK : NOT_FOUND;
+}
+
+static ucontext_t scheduler, *threads;
+static int running, *done;
+static struct function *current;
+static void **given;
+
+static void barrier(void) { swapcontext(&threads[running], &scheduler); }
+static void thread_main(void) {
+  current->call(given);
+  done[running] = 1;
+}
+
+/* All threads of a block in turns, each until it waits for the others. */
+static void run_block(struct function *function, unsigned count, void **arguments) {
+  threads = calloc(count, sizeof *threads);
+  done = calloc(count, sizeof *done);
+  char *stacks = malloc((size_t)count * STACK);
+  current = function, given = arguments;
+  *function->barrier = barrier;
+  for (unsigned k = 0; k < count; ++k) {
+    getcontext(&threads[k]);
+    threads[k].uc_stack.ss_sp = stacks + (size_t)k * STACK;
+    threads[k].uc_stack.ss_size = STACK;
+    threads[k].uc_link = &scheduler;
+    makecontext(&threads[k], thread_main, 0);
+  }
+  for (int left = 1; left;) {
+    left = 0;
+    for (unsigned k = 0; k < count; ++k)
+      if (!done[k]) {
+        running = k, function->thread->x = k;
+        swapcontext(&scheduler, &threads[k]);
+        left |= !done[k];
+      }
+  }
+  free(stacks), free(done), free(threads);
+}
+
+int cuLaunchKernel(void *handle, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
+                   unsigned block_z, unsigned shared, void *stream, void **arguments, void **extra) {
+  struct function *function = handle;
+  ++emulated_launches;
+  if (!grid_x || !block_x || block_x > 1024 || grid_y != 1 || grid_z != 1 || block_y != 1 || block_z != 1) return INVALID;
+  for (unsigned block = 0; block < grid_x; ++block) {
+    function->block->x = block;
+    if (function->waits) {
+      run_block(function, block_x, arguments);
+      continue;
+    }
+    for (unsigned thread = 0; thread < block_x; ++thread) {
+      function->thread->x = thread;
+      function->call(arguments);
+    }
+  }
+  return OK;
+}
+
+int cuGetErrorName(int error, const char **name) {
+  return *name = error == OUT_OF_MEMORY ? "CUDA_ERROR_OUT_OF_MEMORY" : error == INVALID ? "CUDA_ERROR_INVALID_VALUE" : "CUDA_ERROR", OK;
+}
+int cuGetErrorString(int error, const char **text) {
+  return *text = error == OUT_OF_MEMORY ? "out of memory" : "invalid argument", OK;
+}
