@@ -149,16 +149,15 @@ def _compiled(
 ) -> tuple[CompiledProgram, Artifact]:
     from .compiler.codegen.asked import asked_for
     from .compiler.codegen.compiled import compile_graph
-    from .compiler.codegen.target import Target
     from .compiler.graph import Graph
     from .compiler.pipeline import optimize
     from .runtime.artifact import Artifact
-    from .runtime.host import cpu_features
     from .runtime.signature import describe_tensor
+    from .targets import named_target
 
     asked = asked_for(exact, road)
     graph = optimize(Graph.from_program(program), fold_weights=program.mode != "training")
-    found = Target.named(target, present=cpu_features())
+    found = named_target(target)
     compiled = compile_graph(graph, target=found, asked=asked, cache=cache)
     manifest = compiled.manifest
     wanted = [describe_tensor(entry) for entry in (*manifest["parameters"], *manifest["states"])]

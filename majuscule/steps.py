@@ -53,19 +53,18 @@ def compile_step(
     """
     from .compiler.codegen.asked import asked_for
     from .compiler.codegen.compiled import compile_graph
-    from .compiler.codegen.target import Target
     from .compiler.graph import Graph
     from .compiler.interpreter import initial_values
     from .compiler.pipeline import optimize
     from .runtime.artifact import Artifact
-    from .runtime.host import cpu_features
+    from .targets import named_target
 
     step = write_step(
         program, optimiser, folder=folder, losses=losses, frozen=frozen, rates=rates, clip_norm=clip_norm,
         clip_value=clip_value, outputs=outputs, accumulate=accumulate,
     )  # fmt: skip
     graph = optimize(Graph.from_program(step.program), fold_weights=True)
-    found = Target.named(target, present=cpu_features())
+    found = named_target(target)
     compiled = compile_graph(graph, target=found, asked=asked_for(exact, road), cache=cache, limit=limit)
     manifest = {**compiled.manifest, TRAINING: step.about}
     names = [entry["name"] for key in ("parameters", "states") for entry in manifest[key]]

@@ -7,11 +7,14 @@ make the tests take half as long again.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from emulated_gpu import emulated, make_driver
 
 from majuscule.__main__ import GARBAGE
 from majuscule.runtime.executor import available_cores
@@ -36,6 +39,19 @@ def all_cores() -> Iterator[None]:
     _keep_to(CORES)
     yield
     _keep_to(before)
+
+
+@pytest.fixture(scope="session")
+def emulated_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library of a driver whose GPU is emulated."""
+    return make_driver(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture
+def emulated_gpu(emulated_driver: Path) -> Iterator[ctypes.CDLL]:
+    """The machine has a GPU, which is emulated; gives the driver's library."""
+    with emulated(emulated_driver) as library:
+        yield library
 
 
 @pytest.fixture(scope="session", autouse=True)

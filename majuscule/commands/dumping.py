@@ -129,12 +129,11 @@ def _print_graph(program: Program, stage: str) -> None:
 
 def _print_code(program: Program, stage: str, target: str) -> None:
     from ..compiler.codegen.compiled import compile_graph
-    from ..compiler.codegen.target import Target
     from ..compiler.graph import Graph
     from ..compiler.pipeline import optimize
-    from ..runtime.host import cpu_features
+    from ..targets import named_target
 
     graph = optimize(Graph.from_program(program), fold_weights=program.mode != "training")
-    compiled = compile_graph(graph, target=Target.named(target, present=cpu_features()))
+    compiled = compile_graph(graph, target=named_target(target))
     sys.stdout.write(compiled.tensor_ir if stage == "tensorir" else compiled.assembly)
     sys.stdout.write("\n")

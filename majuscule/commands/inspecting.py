@@ -82,16 +82,15 @@ def _footprints(
 ) -> dict[int, Footprint]:
     """The memory of calls of the compiled program, by the number of samples."""
     from ..compiler.codegen.compiled import planned_manifest
-    from ..compiler.codegen.target import Target
     from ..compiler.graph import Graph
     from ..compiler.pipeline import optimize
     from ..runtime.executor import default_threads
     from ..runtime.footprint import footprint
-    from ..runtime.host import cpu_features
     from ..runtime.samples import choose_sizes
+    from ..targets import named_target
 
     graph = optimize(Graph.from_program(program), fold_weights=program.mode != "training")
-    manifest = planned_manifest(graph, target=Target.named(target, present=cpu_features()))
+    manifest = planned_manifest(graph, target=named_target(target))
     sizes = parse_sizes(size)
     return {n: footprint(manifest, choose_sizes(manifest, n, sizes), threads or default_threads()) for n in batches}
 
@@ -253,11 +252,10 @@ def explain(
 
 def _roads(program: Program, target: str, asked: Asked, batch: int, size: list[str] | None, *, measure: bool) -> Roads:
     """What the table of roads tells; raises Failure where it would measure another machine's roads."""
-    from ..compiler.codegen.target import Target
     from ..road_times import RoadTimes
-    from ..runtime.host import cpu_features
+    from ..targets import named_target
 
-    found = Target.named(target, present=cpu_features())
+    found = named_target(target)
     if measure and not found.native:
         raise Failure(f"roads of {target} cannot be measured on this machine", "leave out --measure or --target")
     return decide(RoadTimes(program, found, batch=batch, sizes=parse_sizes(size), seconds=0.5), asked, measure=measure)
@@ -266,10 +264,9 @@ def _roads(program: Program, target: str, asked: Asked, batch: int, size: list[s
 def _kernel_notes(graph: Graph, target: str, asked: Asked) -> tuple[Note, ...]:
     """How code generation makes each kernel."""
     from ..compiler.codegen.compiled import compile_graph
-    from ..compiler.codegen.target import Target
-    from ..runtime.host import cpu_features
+    from ..targets import named_target
 
-    return compile_graph(graph, target=Target.named(target, present=cpu_features()), asked=asked).notes
+    return compile_graph(graph, target=named_target(target), asked=asked).notes
 
 
 def _wanted(program: Program, names: list[str]) -> set[str]:

@@ -22,16 +22,16 @@ class WrongAnswer(AssertionError):
     """A case whose answers differ; the message shows its text."""
 
 
-def compare(cases: Sequence[Case], batches: Sequence[int]) -> None:
+def compare(cases: Sequence[Case], batches: Sequence[int], target: str = "cpu") -> None:
     """Compile the cases together and compare all answers, for every batch size."""
     try:
-        _compare(cases, batches)
+        _compare(cases, batches, target)
     except Exception as together:
         failures: list[str] = []
         if len(cases) > 1:
             for case in cases:
                 try:
-                    _compare([case], batches)
+                    _compare([case], batches, target)
                 except Exception as error:
                     failures.append(f"{type(error).__name__}: {error}\n{case.text()}")
         if failures:
@@ -39,7 +39,7 @@ def compare(cases: Sequence[Case], batches: Sequence[int]) -> None:
         raise WrongAnswer(f"{type(together).__name__}: {together}\n{program(cases)}") from together
 
 
-def _compare(cases: Sequence[Case], batches: Sequence[int]) -> None:
+def _compare(cases: Sequence[Case], batches: Sequence[int], target: str) -> None:
     text = program(cases)
     tensors = {name: tensor for case in cases for name, tensor in case.tensors.items()}
     weights = {
@@ -47,7 +47,7 @@ def _compare(cases: Sequence[Case], batches: Sequence[int]) -> None:
         for name, tensor in tensors.items()
         if tensor.kind == "parameter"
     }
-    module = majuscule.compile(text, weights=weights)
+    module = majuscule.compile(text, weights=weights, target=target)
     graph = Graph.from_program(majuscule.check(text).require())
     for batch in batches:
         inputs = {

@@ -59,6 +59,11 @@ class Gpu:
         return f"sm_{self.capability}"
 
 
+def known_below(capability: int) -> int | None:
+    """The latest architecture, as its compute capability times ten, whose code a GPU of this one runs."""
+    return max((known for known in _KNOWN if known <= capability), default=None)
+
+
 def names_gpu(target: str) -> bool:
     """Whether a target is a GPU rather than a CPU."""
     return target == "cuda" or target.startswith(("cuda:", "sm_"))

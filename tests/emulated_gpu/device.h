@@ -1,5 +1,16 @@
 /* Kernels in CUDA C as C++ for the CPU: threads one after the other, or in turns where they wait for each other. */
 
+#include <stdint.h>
+
+typedef _Float16 half;
+typedef unsigned int uint;
+typedef unsigned char uchar;
+typedef unsigned short ushort;
+#define CUDART_INF_F __builtin_inff()
+#define CUDART_NAN_F __builtin_nanf("")
+#define CUDART_INF __builtin_inf()
+#define CUDART_NAN __builtin_nan("")
+
 struct emulated_place {
   int x, y, z;
 };
@@ -19,18 +30,6 @@ double fmod(double, double), sqrt(double), floor(double), ceil(double), nearbyin
 #define __restrict__
 #define __shared__ static
 #define __syncthreads() emulated_barrier()
-
-static inline float __int_as_float(int bits) {
-  float value;
-  __builtin_memcpy(&value, &bits, 4);
-  return value;
-}
-
-static inline double __longlong_as_double(long long bits) {
-  double value;
-  __builtin_memcpy(&value, &bits, 8);
-  return value;
-}
 
 template <typename T> static inline T max(T a, T b) { return a > b ? a : b; }
 template <typename T> static inline T min(T a, T b) { return a < b ? a : b; }

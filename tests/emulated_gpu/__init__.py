@@ -24,12 +24,16 @@ HERE = Path(__file__).parent
 _SIGNATURE = re.compile(r'extern "C" __global__ void(?: __launch_bounds__\(\d+\))? (\w+)\(([^)]*)\) \{')
 
 
-@contextmanager
-def emulated_gpu(folder: Path) -> Iterator[ctypes.CDLL]:
-    """What runs meanwhile finds an emulated GPU; gives the driver's library, whose variables tests may set."""
+def make_driver(folder: Path) -> Path:
+    """The driver's library, made in a folder."""
     library = folder / "libcuda.so.1"
-    command = ["gcc", "-O1", "-shared", "-fPIC", "-o", library, HERE / "driver.c", "-ldl"]
-    subprocess.run(command, check=True)
+    subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", library, HERE / "driver.c", "-ldl"], check=True)
+    return library
+
+
+@contextmanager
+def emulated(library: Path) -> Iterator[ctypes.CDLL]:
+    """What runs meanwhile finds an emulated GPU; gives the driver's library, whose variables tests may set."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "LIBRARY", str(library))
         patch.setattr(device_code, "compile_source", compile_for_cpu)
@@ -55,11 +59,8 @@ def compile_for_cpu(text: str, gpu: Gpu) -> device_code.DeviceCode:
         calls.append('extern "C" { int emulated_waits_for_others; }')
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "kernel.cc"), Path(folder, "kernel.so")
-        source.write_text("\n".join(['#include "device.h"', text, *calls]))
+        source.write_text("\n".join(['#include "device.h"', text.removeprefix(cuda_c.PREAMBLE), *calls]))
         options = ["-O1", "-ffp-contract=off", "-shared", "-fPIC", "-w", "-fno-exceptions", f"-I{HERE}"]
         done = subprocess.run(["g++", *options, "-o", library, source], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr + text
         return device_code.DeviceCode(library.read_bytes(), library.read_bytes())
-
-
-__all__ = ["compile_for_cpu", "cuda_c", "emulated_gpu"]
