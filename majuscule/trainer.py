@@ -185,6 +185,8 @@ class Trainer:
             result = self._step.run(batch, rate=rate, step=self._number, seed=self.seed, draw=self.steps + 1)
         else:
             result = self._in_parts(batch, rate)
+        if self._shared is not None:
+            self._step.fetch()  # for the others, which take it from the shared memory
         if result.taken:
             for loss, other in self._steps.items():
                 other.tensors.stale = other.tensors.stale or loss != self._turn

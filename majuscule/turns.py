@@ -42,8 +42,12 @@ class SharedTensors(Tensors):
         arrays: dict[str, Array] = {}
         for step in steps.values():
             arrays |= step.memory
-        super().__init__(arrays, frozenset())
         self._steps = tuple(steps.values())
+        super().__init__(arrays, frozenset(), self._fetch_all)
+
+    def _fetch_all(self) -> None:
+        for step in self._steps:
+            step.fetch()
 
     def __setitem__(self, name: str, value: object) -> None:
         super().__setitem__(name, value)

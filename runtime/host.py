@@ -80,6 +80,13 @@ def target_system(target: Mapping[str, Any]) -> str | None:
     return next((name for name in ("linux", "darwin", "windows") if name in triple), None)
 
 
+def target_name(target: Mapping[str, Any]) -> str:
+    """What a module was compiled for, as people call it: "x86_64 znver4", "cuda:sm_90"."""
+    if target.get("kind") == "cuda":
+        return f"cuda:sm_{target['gpu']['capability']}"
+    return f"{target.get('architecture', '')} {target.get('cpu', '')}".strip()
+
+
 def require_host(target: Mapping[str, Any], name: str) -> None:
     """Refuse a module that was compiled for something else than this machine.
 

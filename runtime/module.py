@@ -324,6 +324,11 @@ class Module:
         """Take note that the memory of the weights was written to: what was prepared of them is prepared again."""
         self._install(self._weights)
 
+    def fetch_weights(self, arrays: Mapping[str, Array]) -> None:
+        """Have these arrays, which the weights were given as, hold what a training step has made of them on a GPU."""
+        program, executor = self._open()
+        executor.run(lambda: program.read_back(arrays))
+
     def _install(self, weights: Mapping[str, Array]) -> None:
         program, executor = self._open()
         placed: Mapping[str, Array] = executor.run(lambda: program.set_weights(weights, executor.threads))

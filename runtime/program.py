@@ -89,6 +89,9 @@ class Program:
         self._buffers[:] = buffers
         return placed
 
+    def read_back(self, arrays: Mapping[str, Array]) -> None:
+        """Have the arrays, those of the weights, hold what runs have made of them: here runs write to them."""
+
     def _prepare(self, buffers: Array, tables: Mapping[str, dict[str, Array]], threads: int) -> None:
         """Fill the prepared buffers; what calls do not read leaves memory as soon as it is of no use any more."""
         function, status = self._library.function(PREPARE), numpy.zeros_like(self._status)

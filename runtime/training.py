@@ -7,7 +7,7 @@ are; everything that it knows is in `tensors`, in the layout of the program's te
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,13 +57,16 @@ class StepResult:
 class Tensors(Mapping[str, Array]):
     """Parameters, state and what the optimiser keeps, by name; what is read is the memory that the step works in.
 
-    Arrays are read-only and change with every step: copy what is to be kept.  Assignment
-    (`tensors["Φ1.W"] = array`) copies values in.
+    Arrays are read-only and change with every step: copy what is to be kept.  (Where a GPU computes, they change
+    when tensors are read for the first time after a step.)  Assignment (`tensors["Φ1.W"] = array`) copies values in.
     """
 
-    def __init__(self, arrays: Mapping[str, Array], stored: frozenset[str]) -> None:
+    def __init__(
+        self, arrays: Mapping[str, Array], stored: frozenset[str], fetch: Callable[[], None] | None = None
+    ) -> None:
         self._arrays = arrays
         self._stored = stored
+        self._fetch = fetch
         self._views = {name: _read_only(array) for name, array in arrays.items()}
         self.stale = False
         """Whether something was assigned of which the step has prepared something."""
@@ -71,6 +74,8 @@ class Tensors(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         if name not in self._views:
             raise KeyError(f"there is no tensor {name}{nearest(name, self._views)}")
+        if self._fetch is not None:
+            self._fetch()
         return self._views[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -110,9 +115,13 @@ class TrainingStep:
         self._about: Mapping[str, Any] = manifest[TRAINING]
         memory = memory or {}
         own = {name: memory[name] if name in memory else own_copy(array) for name, array in artifact.weights.items()}
-        self.memory: Mapping[str, Array] = own
+        self._memory: Mapping[str, Array] = own
         self._module = Module(replace(artifact, weights=own), threads)
-        self.tensors = Tensors(own, frozenset(manifest["stores"]))
+        on_gpu = manifest["target"].get("kind") == "cuda"
+        self._is_ahead: bool | None = False if on_gpu else None  # whether a GPU has newer tensors; None without one
+        # What is assigned must get to the GPU; elsewhere the step sees it, but where something was prepared of it.
+        kept = frozenset(() if on_gpu else manifest["stores"])
+        self.tensors = Tensors(own, kept, self.fetch if on_gpu else None)
         names = {info.name for info in self._module.inputs}
         self._numbers = tuple(key for key in _NUMBERS if self._about.get(key) in names)
         numbers = {self._about[key] for key in self._numbers}
@@ -125,8 +134,21 @@ class TrainingStep:
         """Load a step from a file; raises `ModuleError` with the reason if it cannot run here."""
         return TrainingStep(files.read(path), threads)
 
+    @property
+    def memory(self) -> Mapping[str, Array]:
+        """The tensors' own arrays, in which another step may work, too."""
+        self.fetch()
+        return self._memory
+
+    def fetch(self) -> None:
+        """Have the tensors' arrays hold what the steps on a GPU have made of them."""
+        if self._is_ahead:
+            self._module.fetch_weights(self._memory)
+            self._is_ahead = False
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the step with its present tensors to a file, which appears whole or not at all."""
+        self.fetch()
         self._module.save(path)
 
     # -- running -------------------------------------------------------------------------------
@@ -162,6 +184,8 @@ class TrainingStep:
         for key in self._numbers:
             given[about[key]] = numbers[key]
         draw = step if draw is None else draw
+        if self._is_ahead is not None:
+            self._is_ahead = True
         try:
             outputs = self._module(*[given[name] for name in self._order], seed=seed, step=draw)
         except KeyError:

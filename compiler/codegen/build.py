@@ -29,7 +29,7 @@ from .load_order import order_of_loading
 from .machine_code import make_module
 from .memory import Lifetime, plan_memory
 from .micro_batches import with_micro_batches
-from .objects import KernelSource, RandomSource, Source, compile_sources, object_code
+from .objects import KernelSource, Object, RandomSource, Source, compile_sources, object_code
 from .plan import make_plan, outputs
 from .recomputing import Recomputation
 from .sizes import encode_largest, encode_shape, encode_size
@@ -58,6 +58,14 @@ def object_files(
     """What the library for a CPU is linked of; raises `LimitTooLow`."""
     assert target.gpu is None
     return _objects(graph, *_within(limit, _plan(graph, target, asked, tuned), target), target, cache)[0]
+
+
+def device_objects(
+    graph: Graph, target: Target, asked: Asked, tuned: Tuned, cache: Cache | None, limit: Limit | None = None
+) -> list[Object]:
+    """The kernels of a GPU; raises `LimitTooLow`."""
+    _, kernels, _ = _within(limit, _plan(graph, target, asked, tuned), target)
+    return list(compile_sources(kernels.sources, target, cache).values())
 
 
 def lowered(graph: Graph, target: Target, asked: Asked, tuned: Tuned, limit: Limit | None = None) -> tuple[Any, ...]:

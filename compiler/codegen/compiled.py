@@ -52,9 +52,15 @@ class CompiledProgram:
 
     @cached_property
     def assembly(self) -> str:
-        """The machine code as text (compiled again for it)."""
+        """The machine code as text (compiled again for it); of kernels for a GPU, their PTX."""
+        from . import tvm_loading  # noqa: F401 (comes first)
         from .machine_code import machine_code
 
+        if self._target.gpu is not None:
+            from .build import device_objects
+
+            objects = device_objects(self._graph, self._target, self._asked, self._tuned, self._cache, self._limit)
+            return "\n".join(found.portable.decode() for found in objects)
         return "\n".join(machine_code(module, self._target).inspect_source("asm") for module in self._modules)
 
     def linked_with(self, files: Mapping[str, bytes], options: Sequence[str]) -> bytes:

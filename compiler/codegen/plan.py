@@ -43,6 +43,7 @@ from .asked import ANYTHING, Asked
 from .choosing import COLUMNS, Choosing, Decision, Tuned, fixed_operations, notes, packed, selects
 from .correlation import Correlation, CorrelationRoles
 from .correlation_nest import correlation_scratch
+from .errors import CompilationFailed
 from .kernel import Kernel, Stored, make_kernel
 from .packing import Packing
 from .padding import Padding, padding
@@ -68,6 +69,10 @@ def make_plan(graph: Graph, target: Target, *, asked: Asked = ANYTHING, tuned: T
     Roads on a GPU are not chosen before (see `roads.gpu`): there all kernels are what their equations say.
     """
     if target.gpu is not None:
+        if asked.road is not None:
+            raise CompilationFailed(
+                f"the road {asked.road} cannot be asked for on a GPU, whose kernels have roads of their own"
+            )
         return _Planner(graph, target, {}).plan()
     decisions = Choosing(graph, target, asked, tuned).decisions()
     before = len(graph.notes)

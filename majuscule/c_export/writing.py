@@ -28,6 +28,8 @@ def write_library(folder: Path, compiled: CompiledProgram, artifact: Artifact, e
     manifest = artifact.manifest
     if manifest.get("stores"):
         raise ExportError(f"{manifest['name']} changes its weights as it runs, which a library for C cannot do")
+    if manifest["target"].get("kind") == "cuda":
+        raise ExportError("a library for C is for a CPU; leave out --target, or name one")
     interface = Interface(manifest, embed)
     weights = safetensors_parts(artifact.weights)
     size = sum(map(len, weights))

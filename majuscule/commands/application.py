@@ -19,6 +19,7 @@ from . import (
     benching,
     checking,
     compiling,
+    devices,
     differentiating,
     dumping,
     evaluating,
@@ -87,6 +88,7 @@ def options(
 
 app.command("check")(checking.check)
 app.command("list")(listing.list_networks)
+app.command("devices")(devices.list_devices)
 app.command("fmt")(formatting.fmt)
 app.command("summary")(inspecting.summary)
 app.command("explain")(inspecting.explain)

@@ -15,7 +15,9 @@ from .programs import STDIN, ModeOption, ProgramFile, checked_program
 if TYPE_CHECKING:
     from ..runtime.artifact import Artifact
 
-TargetOption = Annotated[str, typer.Option("--target", help="cpu (this machine), or LLVM's name of a CPU.")]
+TargetOption = Annotated[
+    str, typer.Option("--target", help="cpu (this machine), LLVM's name of a CPU, or a GPU: cuda, or as cuda:sm_90.")
+]
 WeightsOption = Annotated[
     str | None, typer.Option("--weights", "-w", help="A .safetensors or .npz file; else the program's first values.")
 ]
@@ -97,6 +99,7 @@ def compile_file(
 
 
 def _describe(artifact: Artifact) -> None:
+    from ..runtime.host import target_name
     from ..runtime.signature import describe_tensor
 
     manifest = artifact.manifest
@@ -105,4 +108,4 @@ def _describe(artifact: Artifact) -> None:
             typer.echo(f"{kind} {describe_tensor(entry)}", err=True)
     size = sum(array.nbytes for array in artifact.weights.values())
     typer.echo(f"{len(artifact.weights)} weights, {size / 1e6:.1f} MB", err=True)
-    typer.echo(f"target {manifest['target'].get('architecture', '')} {manifest['target'].get('cpu', '')}", err=True)
+    typer.echo(f"target {target_name(manifest['target'])}", err=True)

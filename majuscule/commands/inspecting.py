@@ -256,6 +256,8 @@ def _roads(program: Program, target: str, asked: Asked, batch: int, size: list[s
     from ..targets import named_target
 
     found = named_target(target)
+    if found.gpu is not None:
+        raise Failure("on a GPU each kernel has one road", f"`maj explain --kernels --target {target}` tells which")
     if measure and not found.native:
         raise Failure(f"roads of {target} cannot be measured on this machine", "leave out --measure or --target")
     return decide(RoadTimes(program, found, batch=batch, sizes=parse_sizes(size), seconds=0.5), asked, measure=measure)
