@@ -112,6 +112,7 @@ class Module:
         out: object = None,
         seed: int = 0,
         step: int = 0,
+        stream: object = None,
         **named: object,
     ) -> Any:
         """Run the program.
@@ -127,12 +128,16 @@ class Module:
         and of the right shape and dtype.  `seed` and `step` choose the random numbers of a
         program that draws any; equal ones give equal numbers.
 
+        A module for a GPU takes arrays in its memory, too, without copying them, and then gives
+        `DeviceArray`s, which DLPack takes on; `out` may be such arrays as well.  It runs after what
+        `stream` was given, one of PyTorch or CuPy or a CUDA stream's address, and before what that is given next.
+
         Raises `ArgumentError`, `ShapeError`, `DtypeError`, `RequirementError`, `CheckError`, or
         another `ModuleError`.
         """
         program, executor = self._open()
         plan, arrays, outputs = self._arranged(program, executor, inputs, named, out)
-        executor.run(lambda: program.run(plan, arrays, outputs, seed, step), brief=plan.is_brief)
+        executor.run(lambda: program.run_in(stream, plan, arrays, outputs, seed, step), brief=plan.is_brief)
         return outputs[0] if len(outputs) == 1 else Outputs(self._output_names, outputs)
 
     def _arranged(

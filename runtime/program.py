@@ -137,6 +137,14 @@ class Program:
 
     # -- running -------------------------------------------------------------------------------
 
+    def run_in(
+        self, stream: object, plan: Plan, inputs: Sequence[Any], outputs: Sequence[Any], seed: int, step: int
+    ) -> None:
+        """As `run`, in order with what else is done in a stream of a GPU; raises `ArgumentError` without one."""
+        if stream is not None:
+            raise ArgumentError("a stream is for a module on a GPU, and this one runs on the CPU")
+        self.run(plan, inputs, outputs, seed, step)
+
     def run(self, plan: Plan, inputs: Sequence[Array], outputs: Sequence[Array], seed: int, step: int) -> None:
         """Fill the outputs, row-major arrays of the planned shapes, from the inputs.
 

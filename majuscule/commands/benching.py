@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import ExactOption, RoadOption, SeedOption
+from .compiling import ExactOption, RoadOption, SeedOption, TargetOption
 from .console import print_json, print_table
 from .measuring import RepeatsOption, SecondsOption, make_inputs, setting, setting_text, time_format
 from .running import ModuleFile, ThreadsOption, open_module
@@ -50,6 +50,7 @@ def bench(
         list[int] | None, typer.Option("--batch", min=1, help="Samples in a call; several are measured in turn.")
     ] = None,
     threads: ThreadsOption = None,
+    target: TargetOption = "cpu",
     exact: ExactOption = False,
     road: RoadOption = None,
     seconds: SecondsOption = 3.0,
@@ -64,7 +65,7 @@ def bench(
     program is compiled first, with first values for weights.  Inputs are random.
     """
     sizes = parse_sizes(size)
-    with open_module(program, seed=seed, threads=threads, exact=exact, road=road) as module:
+    with open_module(program, target=target, seed=seed, threads=threads, exact=exact, road=road) as module:
         found = setting(module)
         timings = [
             _measure(module, n, sizes, asked=bool(batch), seed=seed, seconds=seconds, repeats=repeats)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .compiling import SeedOption, WeightsOption
+from .compiling import SeedOption, TargetOption, WeightsOption
 from .console import print_json, print_table
 from .data_options import DataOption, DataReader, ResizeOption, StrictOption, normalisation_of
 from .failures import Failure
@@ -38,6 +38,7 @@ def evaluate(
     strict: StrictOption = False,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
+    target: TargetOption = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Print losses and metrics on data.
@@ -60,7 +61,7 @@ def evaluate(
     reader = DataReader(found, resize=resize, strict=strict)
     dataset = reader.first(data, *_PARTS) if part is None else reader.first(data, part)
     batches = Batches(dataset, batch, shuffle=False, normalisation=normalisation_of(trained.metadata))
-    with compile_evaluation(found, trained.weights, seed=seed, threads=threads) as module:
+    with compile_evaluation(found, trained.weights, target=target, seed=seed, threads=threads) as module:
         values = measure(module, batches)
     if as_json:
         print_json({"program": found.name, "data": dataset.name, "samples": len(dataset), "values": values})

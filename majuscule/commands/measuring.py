@@ -28,19 +28,27 @@ def make_inputs(module: Module, batch: int, sizes: Mapping[str, int], *, asked: 
 def setting(module: Module) -> dict[str, Any]:
     """What a measurement was made with, for JSON."""
     from ..runtime.executor import available_cores
-    from ..runtime.host import processor
+    from ..runtime.host import processor, target_name
 
+    gpu = None
+    if module.target.get("kind") == "cuda":
+        from ..runtime.cuda.devices import require_device
+
+        gpu = require_device().name
     return {
         "name": module.name,
         "threads": module.threads,
         "cores": len(available_cores()),
         "processor": processor(),
-        "target": module.target.get("cpu", ""),
+        "target": target_name(module.target) if gpu else module.target.get("cpu", ""),
+        "gpu": gpu,
     }
 
 
 def setting_text(found: Mapping[str, Any]) -> str:
     """The same in a line for people."""
+    if found["gpu"] is not None:
+        return str(found["gpu"])
     threads, cores = found["threads"], found["cores"]
     return f"{counted(threads, 'thread')} on {counted(cores, 'core')} of {found['processor']}"
 

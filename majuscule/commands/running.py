@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import ExactOption, RoadOption, SeedOption, WeightsOption, compile_file
+from .compiling import ExactOption, RoadOption, SeedOption, TargetOption, WeightsOption, compile_file
 from .console import print_json
 from .failures import Failure, file_problem
 from .programs import STDIN, find_program
@@ -44,6 +44,7 @@ def run(
     weights: WeightsOption = None,
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
+    target: TargetOption = "cpu",
     exact: ExactOption = False,
     road: RoadOption = None,
     resize: Annotated[bool, typer.Option("--resize", help="Scale pictures to the size of the input.")] = False,
@@ -59,7 +60,9 @@ def run(
     from .tensors import check_targets, read_inputs, write_outputs
 
     check_targets(output or [])
-    with open_module(program, weights=weights, seed=seed, threads=threads, exact=exact, road=road) as module:
+    with open_module(
+        program, weights=weights, target=target, seed=seed, threads=threads, exact=exact, road=road
+    ) as module:
         arrays = read_inputs(inputs or [], module.inputs, resize=resize, metadata=module.metadata)
         result = module(*(arrays[tensor.name] for tensor in module.inputs), seed=seed)
         names = [tensor.name for tensor in module.outputs]
@@ -79,6 +82,7 @@ def open_module(
     path: str,
     *,
     weights: str | None = None,
+    target: str = "cpu",
     seed: int = 0,
     threads: int | None = None,
     exact: bool = False,
@@ -88,13 +92,15 @@ def open_module(
     from ..runtime.module import Module
 
     if path != STDIN and _is_module(path):
-        if exact or road is not None:
-            raise Failure(f"{path} is compiled already", "--exact and --road are for `maj compile` and for programs")
+        if exact or road is not None or target != "cpu":
+            hint = "--target, --exact and --road are for `maj compile` and for programs"
+            raise Failure(f"{path} is compiled already", hint)
         module = Module.load(path, threads)
         if weights is not None:
             module.load_weights(weights)
         return module
-    return Module(compile_file(path, weights=weights, seed=seed, exact=exact, road=road), threads)
+    artifact = compile_file(path, weights=weights, target=target, seed=seed, exact=exact, road=road)
+    return Module(artifact, threads)
 
 
 def _is_module(path: str) -> bool:

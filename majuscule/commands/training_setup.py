@@ -95,6 +95,7 @@ def prepare_trainer(
     epochs: int,
     weights: str | None,
     threads: int | None,
+    target: str,
     memory: str | None,
     last: Path | None,
 ) -> Trainer:
@@ -119,6 +120,7 @@ def prepare_trainer(
             accumulate=options["accumulate"],
             turns=None if options["turns"] is None else parse_turns(options["turns"]),
             memory=memory,
+            target=target,
             threads=threads,
         )
         if weights is not None:

@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from ..arrays import Array, address
-from ..errors import NoGpu
+from ..errors import ArgumentError, NoGpu
 from .driver import Driver, driver
 
 _MULTIPROCESSORS, _MAJOR, _MINOR = 16, 75, 76  # CUdevice_attribute
@@ -111,6 +111,23 @@ class Context:
     def wait(self, stream: int) -> None:
         """Return when all that was given to a stream is done; raises what went wrong."""
         self.driver.call("cuStreamSynchronize", stream)
+
+
+def stream_handle(stream: object) -> int:
+    """The driver's handle of a stream: a number, or what PyTorch, CuPy or another library has for one.
+
+    Raises `ArgumentError` for anything else.
+    """
+    if isinstance(stream, int):
+        return stream
+    protocol = getattr(stream, "__cuda_stream__", None)
+    if protocol is not None:
+        return int(protocol()[1])
+    for name in ("cuda_stream", "ptr"):
+        found = getattr(stream, name, None)
+        if isinstance(found, int):
+            return found
+    raise ArgumentError(f"a {type(stream).__name__} is no CUDA stream")
 
 
 @lru_cache(maxsize=8)

@@ -18,11 +18,12 @@ import numpy
 from .. import sizes
 from ..arrays import Array, address, numpy_dtype
 from ..artifact import Artifact
-from ..errors import ArgumentError, CheckError, DtypeError, ForeignGpu
+from ..errors import ArgumentError, CheckError, DtypeError, ForeignGpu, NativeLibraryError
 from ..library import Arguments
 from ..program import EVERYTHING, PREPARE, Plan, Program, as_int64
 from .device_array import DeviceArray, imported, is_on_gpu, new_array
-from .devices import Context, Device, Memory, context, require_device
+from .devices import Context, Device, Memory, context, require_device, stream_handle
+from .driver import Driver
 
 
 class _Table(ctypes.Structure):
@@ -68,8 +69,13 @@ class GpuProgram(Program):
     def _installed(self, here: int, made_for: int) -> _Table:
         """The library's table, once the kernels are loaded and the driver is in it."""
         library, driver = self._library.symbols(), self.context.driver
+        try:
+            return self._filled_in(library, driver, exact=here // 10 == made_for // 10)
+        except ValueError as error:  # from ctypes
+            raise NativeLibraryError(f"the module's code is not for a GPU: {error}") from error
+
+    def _filled_in(self, library: ctypes.CDLL, driver: Driver, *, exact: bool) -> _Table:
         count = ctypes.c_int64.in_dll(library, "majuscule_count").value
-        exact = here // 10 == made_for // 10
         images = (ctypes.c_void_p * count).in_dll(library, f"majuscule_{'binaries' if exact else 'portables'}")
         names = (ctypes.c_char_p * count).in_dll(library, "majuscule_names")
         functions = (ctypes.c_void_p * count).in_dll(library, "majuscule_functions")
@@ -165,6 +171,19 @@ class GpuProgram(Program):
         return super().shares_memory(array, other)
 
     # -- running -------------------------------------------------------------------------------
+
+    def run_in(
+        self, stream: object, plan: Plan, inputs: Sequence[Any], outputs: Sequence[Any], seed: int, step: int
+    ) -> None:
+        """As `run`, after what a stream was given until now and before what it is given next."""
+        if stream is None:
+            self.run(plan, inputs, outputs, seed, step)
+            return
+        handle = stream_handle(stream)
+        self.context.enter()
+        self.context.order(handle, self.stream)
+        self.run(plan, inputs, outputs, seed, step)
+        self.context.order(self.stream, handle)
 
     def run(self, plan: Plan, inputs: Sequence[Any], outputs: Sequence[Any], seed: int, step: int) -> None:
         """Fill the outputs from the inputs, which are arrays of NumPy or `DeviceArray`s.

@@ -204,7 +204,7 @@ def test_modules_for_other_machines_are_refused(artifact: Artifact, tmp_path: Pa
         ({"features": ["avx9000", "fma9"]}, errors.ForeignCPU, "does not have: avx9000, fma9;"),
         ({"triple": "x86_64-apple-darwin"}, errors.ForeignPlatform, "operating system darwin"),
         ({"architecture": "riscv64"}, errors.ForeignPlatform, "architecture riscv64"),
-        ({"kind": "cuda"}, errors.ForeignPlatform, "compiled for cuda"),
+        ({"kind": "metal"}, errors.ForeignPlatform, "compiled for metal"),
     ]:
         _write_changed(tmp_path / "x.mod", artifact, {"target": target})
         with pytest.raises(refusal, match=message):
