@@ -24,6 +24,7 @@ class Schedule:
     those of the output that are not spread over threads, and so is one over parts of `part`
     values of the next index if that is above 0; between them, sums are in the output.  Sums that
     are `multiplied` add each term times 1, which gives the same by other units of the machine.
+    On a GPU there is a thread for `each` tile of the output.
     """
 
     order: tuple[str, ...]
@@ -39,6 +40,7 @@ class Schedule:
     written_out: int = 0
     slid: Integer | None = None
     multiplied: bool = False
+    each: bool = False
 
     def describe(self, names: Mapping[str, str]) -> str:
         """The arrangement in words, with the indices called as in `names`."""
@@ -51,7 +53,8 @@ class Schedule:
             tile = [f"{count} {names[name]}" for name, count in self.tiles.items() if count > 1]
             parts += [f"tile of {' x '.join(tile)}"] if tile else []
         if self.parallel:
-            parts.append(f"threads over {', '.join(names[name] for name in self.order[: self.parallel])}")
+            over = ", ".join(names[name] for name in self.order[: self.parallel])
+            parts.append(f"a thread for each {over}" if self.each else f"threads over {over}")
         return ", ".join(parts) or "plain loops"
 
 

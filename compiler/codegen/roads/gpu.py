@@ -12,5 +12,5 @@ THREADS = "threads"
 def road(kernel: Kernel) -> Road:
     """The road that a kernel takes on a GPU."""
     order = tuple(analysis.by_output(kernel))
-    schedule = Schedule(order, analysis.by_reads(kernel), parallel=len(order))
+    schedule = Schedule(order, analysis.by_reads(kernel), parallel=len(order), each=True)
     return Road(THREADS, ((None, schedule),))
