@@ -69,6 +69,14 @@ class Accumulator:
         self._value.set(block, choose(better, *matched(value, best)))
         self._place.set(block, choose(better, *matched(position, place)))
 
+    def running(self) -> Expr:
+        """What was taken in so far; of argmax and argmin, the best value."""
+        return self._value.get()
+
+    def take(self, block: Block, other: Expr) -> None:
+        """Take in what another accumulator of this kind has taken in; not for argmax and argmin."""
+        self._value.set(block, combine(self.combiner, self._value.get(), other))
+
     def result(self, block: Block) -> Expr:
         """The finished value, in the working dtype of the equation."""
         if self.paired:
@@ -84,7 +92,7 @@ class Accumulator:
                 tirx.Shuffle([value], [IntImm("int32", start + lane) for lane in range(lanes)]) for start in (0, lanes)
             )
             value = block.bind("pair", combine(self.combiner, first, second))
-        self._value.set(block, combine(self.combiner, self._value.get(), value))
+        self.take(block, value)
 
 
 def identity(combiner: str, dtype: str) -> Expr:

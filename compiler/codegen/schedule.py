@@ -58,17 +58,67 @@ class Schedule:
         return ", ".join(parts) or "plain loops"
 
 
+@dataclass(frozen=True, slots=True)
+class BlockReduction:
+    """On a GPU: a block of threads for each `across` results, `along` threads for the reduction of each.
+
+    Threads that are neighbours work on results next to each other.  The product is a power of two.
+    """
+
+    across: int
+    along: int
+
+    def describe(self) -> str:
+        """The arrangement in words."""
+        results = "each result" if self.across == 1 else f"{self.across} results"
+        return f"{self.along} threads for the sum of each, a block for {results}"
+
+
+@dataclass(frozen=True, slots=True)
+class SharedTiles:
+    """On a GPU: a block of threads for each tile of `rows` by `columns` results of a sum of products.
+
+    Rows run over the output indices that only one factor depends on, the right one if it is `flipped`, columns
+    those of the other alone, and `batch` are those of both; `reduction` is in the order of the sum.  Factors come into memory that
+    the block shares for `depth` steps of the sum at a time.  Each thread has `height` by `width` results.  Where
+    `split` is set, steps that come in together are of the last index of the reduction alone.
+    """
+
+    row_indices: tuple[str, ...]
+    column_indices: tuple[str, ...]
+    batch: tuple[str, ...]
+    reduction: tuple[str, ...]
+    rows: int
+    columns: int
+    depth: int
+    height: int
+    width: int
+    split: bool
+    flipped: bool = False
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block."""
+        return (self.rows // self.height) * (self.columns // self.width)
+
+    def describe(self) -> str:
+        """The arrangement in words."""
+        tile = f"{self.rows} x {self.columns} results"
+        return f"a block of {self.threads} threads for each {tile}, {self.depth} terms at a time"
+
+
 @dataclass(frozen=True)
 class Road:
     """The schedules of a kernel: the first whose condition holds when it runs is taken.
 
     Each comes with an expression of run-time sizes that must be at least 0 (always true if
-    None); the last has none.
+    None); the last has none.  On a GPU, threads of a block may work together: `shared` says how.
     """
 
     name: str
     variants: tuple[tuple[Integer | None, Schedule], ...] = ()
     details: str = ""
+    shared: BlockReduction | SharedTiles | None = None
 
     def describe(self, names: Mapping[str, str]) -> str:
         """The road and its schedules in words, with the indices called as in `names`."""

@@ -229,6 +229,29 @@ def stack_array(block: Block, name: str, dtype: str, length: int) -> Var:
     return buffer
 
 
+class SharedArray:
+    """An array that all threads of a block of a GPU see."""
+
+    def __init__(self, block: Block, name: str, dtype: str, length: int) -> None:
+        self._truth = dtype == "bool"
+        self._buffer = tirx.decl_buffer((length,), "uint8" if self._truth else dtype, name, scope="shared", layout=None)
+        block.append(tirx.AllocBuffer(self._buffer))
+
+    def get(self, place: Expr) -> Expr:
+        """An element."""
+        value = BufferLoad(self._buffer, [place])
+        return truth(value) if self._truth else value
+
+    def set(self, block: Block, place: Expr, value: Expr) -> None:
+        """Store an element."""
+        block.append(BufferStore(self._buffer, cast(value, "uint8") if self._truth else value, [place]))
+
+
+def wait_for_block(block: Block) -> None:
+    """Have every thread of a block of a GPU wait until all have come here: then they see what the others stored."""
+    block.append(tirx.Evaluate(tirx.call_intrin("void", "tirx.tvm_storage_sync", "shared")))
+
+
 def pointer(name: str, dtype: str) -> Var:
     """A parameter of a function that is the address of elements."""
     return Var(name, PointerType(PrimType(dtype)))

@@ -55,11 +55,12 @@ def compile_for_cpu(text: str, gpu: Gpu) -> device_code.DeviceCode:
         arguments = ", ".join(f"*({kind}*)given[{k}]" for k, kind in enumerate(types))
         calls.append(f'extern "C" void emulated_{name}(void **given) {{ {name}({arguments}); }}')
     assert calls, "there is a kernel"
+    text = text.removeprefix(cuda_c.PREAMBLE).replace("__shared__ alignas(64)", "alignas(64) static")
     if "__syncthreads" in text:
         calls.append('extern "C" { int emulated_waits_for_others; }')
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "kernel.cc"), Path(folder, "kernel.so")
-        source.write_text("\n".join(['#include "device.h"', text.removeprefix(cuda_c.PREAMBLE), *calls]))
+        source.write_text("\n".join(['#include "device.h"', text, *calls]))
         options = ["-O1", "-ffp-contract=off", "-shared", "-fPIC", "-w", "-fno-exceptions", f"-I{HERE}"]
         done = subprocess.run(["g++", *options, "-o", library, source], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr + text

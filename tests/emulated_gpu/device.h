@@ -28,7 +28,6 @@ double fmod(double, double), sqrt(double), floor(double), ceil(double), nearbyin
 #define __global__
 #define __launch_bounds__(...)
 #define __restrict__
-#define __shared__ static
 #define __syncthreads() emulated_barrier()
 
 template <typename T> static inline T max(T a, T b) { return a > b ? a : b; }

@@ -130,41 +130,68 @@ int cuModuleGetFunction(void **function, void *module, const char *name) {
   return found->call ? OK : NOT_FOUND;
 }
 
-static ucontext_t scheduler, *threads;
-static int running, *done;
+/* Threads of a block that wait for each other have stacks of their own. */
+enum { MOST_THREADS = 1024 };
+static char *stacks;
+static int running, done[MOST_THREADS];
 static struct function *current;
 static void **given;
 
-static void barrier(void) { swapcontext(&threads[running], &scheduler); }
+#if defined(__x86_64__)
+/* As swapcontext, but for the mask of signals, which costs a call of the system each time. */
+static void *scheduler, *threads[MOST_THREADS];
+void switch_stack(void **from, void *to);
+__asm__(
+    "switch_stack:\n"
+    "push %rbp\n push %rbx\n push %r12\n push %r13\n push %r14\n push %r15\n"
+    "mov %rsp, (%rdi)\n mov %rsi, %rsp\n"
+    "pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret\n");
+
+static void to_scheduler(void) { switch_stack(&threads[running], scheduler); }
+static void to_thread(void) { switch_stack(&scheduler, threads[running]); }
 static void thread_main(void) {
   current->call(given);
   done[running] = 1;
+  to_scheduler();
 }
+static void prepare(int k) {
+  void **top = (void **)(stacks + (size_t)(k + 1) * STACK) - 8; /* aligned as a call leaves it */
+  top[6] = (void *)thread_main;
+  threads[k] = top;
+}
+#else
+static ucontext_t scheduler, threads[MOST_THREADS];
+static void to_scheduler(void) { swapcontext(&threads[running], &scheduler); }
+static void to_thread(void) { swapcontext(&scheduler, &threads[running]); }
+static void thread_main(void) {
+  current->call(given);
+  done[running] = 1;
+  to_scheduler();
+}
+static void prepare(int k) {
+  getcontext(&threads[k]);
+  threads[k].uc_stack.ss_sp = stacks + (size_t)k * STACK;
+  threads[k].uc_stack.ss_size = STACK;
+  makecontext(&threads[k], thread_main, 0);
+}
+#endif
 
-/* All threads of a block in turns, each until it waits for the others. */
-static void run_block(struct function *function, unsigned count, void **arguments) {
-  threads = calloc(count, sizeof *threads);
-  done = calloc(count, sizeof *done);
-  char *stacks = malloc((size_t)count * STACK);
+/* All threads of a block in turns, each until it waits for the others; their order changes from turn to turn. */
+static void run_block(struct function *function, int count, void **arguments) {
+  if (!stacks) stacks = aligned_alloc(4096, (size_t)MOST_THREADS * STACK);
   current = function, given = arguments;
-  *function->barrier = barrier;
-  for (unsigned k = 0; k < count; ++k) {
-    getcontext(&threads[k]);
-    threads[k].uc_stack.ss_sp = stacks + (size_t)k * STACK;
-    threads[k].uc_stack.ss_size = STACK;
-    threads[k].uc_link = &scheduler;
-    makecontext(&threads[k], thread_main, 0);
-  }
-  for (int left = 1; left;) {
+  *function->barrier = to_scheduler;
+  for (int k = 0; k < count; ++k) prepare(k), done[k] = 0;
+  for (int left = 1, round = 0; left; ++round) {
     left = 0;
-    for (unsigned k = 0; k < count; ++k)
-      if (!done[k]) {
-        running = k, function->thread->x = k;
-        swapcontext(&scheduler, &threads[k]);
-        left |= !done[k];
-      }
+    for (int turn = 0; turn < count; ++turn) {
+      running = round % 2 ? count - 1 - turn : turn;
+      if (done[running]) continue;
+      function->thread->x = running;
+      to_thread();
+      left |= !done[running];
+    }
   }
-  free(stacks), free(done), free(threads);
 }
 
 int cuLaunchKernel(void *handle, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,

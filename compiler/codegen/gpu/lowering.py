@@ -13,14 +13,14 @@ from ....dsl.integers import Integer
 from ...random_numbers import WORDS
 from ..kernel import Kernel
 from ..lower import signature
+from ..roads.gpu import BLOCK
 from ..roads.random import draw, words
-from ..schedule import Road
+from ..schedule import Road, SharedTiles
 from ..statements import Block, array_at, cast, integer, pointer
 from ..storage import memory_dtype
+from .block_reduction import BlockReductionNest, results
+from .shared_tiles import SharedTilesNest, blocks
 from .threads import ThreadNest, tasks
-
-BLOCK = 256
-"""Threads of a block, if nothing speaks for another number."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,30 @@ class Place:
 
 def grid(kernel: Kernel, road: Road) -> Grid:
     """The threads that a kernel is run by."""
+    if isinstance(road.shared, SharedTiles):
+        return Grid(blocks(kernel, road.shared), road.shared.threads)
+    if road.shared is not None:
+        across = road.shared.across
+        return Grid((results(kernel) + (across - 1)) // across, across * road.shared.along)
     ((_, schedule),) = road.variants
     return Grid((tasks(kernel, schedule) + (BLOCK - 1)) // BLOCK, BLOCK)
 
 
 def lower(kernel: Kernel, road: Road, name: str) -> tuple[PrimFunc, list[str]]:
     """A function of what `signature` says, and its checks."""
-    ((_, schedule),) = road.variants
     body = Block()
     parameters, output, _, lowering = signature(kernel, body)
     shape = grid(kernel, road)
 
     def write(block: Block, place: Place) -> None:
+        if isinstance(road.shared, SharedTiles):
+            SharedTilesNest(kernel, road.shared, lowering, output, place.thread, place.block).emit(block)
+            return
+        if road.shared is not None:
+            BlockReductionNest(kernel, road.shared, lowering, output, place.thread, place.block).emit(block)
+            return
         task = block.bind("task", place.block * shape.threads + place.thread)
-        ThreadNest(kernel, schedule, lowering, output, task).emit(block)
+        ThreadNest(kernel, road.variants[0][1], lowering, output, task).emit(block)
 
     statement = _on_grid(body, lowering.size(shape.blocks), shape.threads, write)
     return _device_function(parameters, statement, name), lowering.checks
