@@ -79,9 +79,11 @@ class SharedTiles:
     """On a GPU: a block of threads for each tile of `rows` by `columns` results of a sum of products.
 
     Rows run over the output indices that only one factor depends on, the right one if it is `flipped`, columns
-    those of the other alone, and `batch` are those of both; `reduction` is in the order of the sum.  Factors come into memory that
-    the block shares for `depth` steps of the sum at a time.  Each thread has `height` by `width` results.  Where
-    `split` is set, steps that come in together are of the last index of the reduction alone.
+    over those of the other alone, and `batch` are those of both; `reduction` is in the order of the sum.
+    Factors come into memory that the block shares for `depth` steps of the sum at a time.  Each thread has
+    `height` by `width` results.  Where `split` is set, steps that come in together are of the last index of
+    the reduction alone.  Tensor cores multiply where `numbers` is what they take: "float16", "bfloat16", or
+    "tf32", which is float32 with the 10 bits after the point that float16 has.
     """
 
     row_indices: tuple[str, ...]
@@ -95,6 +97,7 @@ class SharedTiles:
     width: int
     split: bool
     flipped: bool = False
+    numbers: str = ""
 
     @property
     def threads(self) -> int:
@@ -104,7 +107,8 @@ class SharedTiles:
     def describe(self) -> str:
         """The arrangement in words."""
         tile = f"{self.rows} x {self.columns} results"
-        return f"a block of {self.threads} threads for each {tile}, {self.depth} terms at a time"
+        on = f", on tensor cores in {self.numbers}" if self.numbers else ""
+        return f"a block of {self.threads} threads for each {tile}, {self.depth} terms at a time{on}"
 
 
 @dataclass(frozen=True)

@@ -242,6 +242,10 @@ class SharedArray:
         value = BufferLoad(self._buffer, [place])
         return truth(value) if self._truth else value
 
+    def address(self, place: Expr) -> Expr:
+        """Where an element is."""
+        return tirx.address_of(BufferLoad(self._buffer, [place]))
+
     def set(self, block: Block, place: Expr, value: Expr) -> None:
         """Store an element."""
         block.append(BufferStore(self._buffer, cast(value, "uint8") if self._truth else value, [place]))

@@ -34,11 +34,13 @@ class Gpu:
     """A GPU's architecture.
 
     `capability` is its compute capability times ten (90 for 9.0); a block of threads may use `shared_memory` bytes.
+    With `tf32`, products of float32 may be rounded to tf32 for tensor cores.
     """
 
     capability: int
     multiprocessors: int
     shared_memory: int
+    tf32: bool = False
 
     @staticmethod
     def named(name: str) -> Gpu:

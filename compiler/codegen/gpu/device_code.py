@@ -20,7 +20,7 @@ from typing import Any
 from ..errors import CompilationFailed
 from .description import Gpu
 
-_OPTIONS = ("--std=c++17", "--extra-device-vectorization", "--ptxas-options=-v")
+_OPTIONS = ("--std=c++17", "--ptxas-options=-v")
 _FOLDERS = ("lib", "lib64", "lib/x64", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib")
 _SPILLS = re.compile(r"(\d+) bytes spill (?:stores|loads)")
 _REGISTERS = re.compile(r"Used (\d+) registers")

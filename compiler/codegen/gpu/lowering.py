@@ -20,6 +20,7 @@ from ..statements import Block, array_at, cast, integer, pointer
 from ..storage import memory_dtype
 from .block_reduction import BlockReductionNest, results
 from .shared_tiles import SharedTilesNest, blocks
+from .tensor_cores import TensorCoresNest
 from .threads import ThreadNest, tasks
 
 
@@ -58,7 +59,8 @@ def lower(kernel: Kernel, road: Road, name: str) -> tuple[PrimFunc, list[str]]:
 
     def write(block: Block, place: Place) -> None:
         if isinstance(road.shared, SharedTiles):
-            SharedTilesNest(kernel, road.shared, lowering, output, place.thread, place.block).emit(block)
+            nest = TensorCoresNest if road.shared.numbers else SharedTilesNest
+            nest(kernel, road.shared, lowering, output, place.thread, place.block).emit(block)
             return
         if road.shared is not None:
             BlockReductionNest(kernel, road.shared, lowering, output, place.thread, place.block).emit(block)

@@ -47,7 +47,7 @@ def _count(kernel: Kernel, names: Sequence[str]) -> Integer:
 
 
 @dataclass(frozen=True)
-class _Factor:
+class Factor:
     """One of the two factors: its value, and the rows (or columns), so many from the `first` on, that a tile takes."""
 
     value: Expression
@@ -80,18 +80,16 @@ class SharedTilesNest(Nest):
         row = block.bind("row", tirx.Mod(rest, down) * shape.rows)
         self._set(block, shape.batch, block.bind("batch", tirx.Div(rest, down)))
         factors = (
-            _Factor(left, shape.row_indices, shape.rows, row),
-            _Factor(right, shape.column_indices, shape.columns, column),
+            Factor(left, shape.row_indices, shape.rows, row),
+            Factor(right, shape.column_indices, shape.columns, column),
         )
-        lines = shape.columns // shape.width
-        down_here = block.bind("down", tirx.Div(self.thread, integer(lines)))
-        across_here = block.bind("across", tirx.Mod(self.thread, integer(lines)))
+        self._begin(block)
         sums = self._local(block, "sums", shape.height * shape.width)
         with block.loop("i", shape.height * shape.width, UNROLLED) as (body, i):
             body.append(BufferStore(sums, number(0, self.dtype), [i]))
         named = list(zip("ab", factors, strict=True))
-        memory = [SharedArray(block, name, self.dtype, self._pitch(f) * shape.depth) for name, f in named]
-        coming = [self._local(block, f"{name}_next", self._loads(f)) for name, f in named]
+        memory = [self._memory(block, name, factor) for name, factor in named]
+        coming = [self._local(block, f"{name}_next", self._loads(factor)) for name, factor in named]
         chunks = self._chunks()
         for factor, registers in zip(factors, coming, strict=True):
             self._load(block, factor, registers, integer(0))
@@ -103,9 +101,9 @@ class SharedTilesNest(Nest):
             for factor, registers in zip(factors, coming, strict=True):
                 self._load(more, factor, registers, chunk + 1)
             body.branch(tirx.LT(chunk + 1, chunks), more)
-            self._multiply(body, memory, factors, sums, down_here, across_here)
+            self._multiply(body, memory, factors, sums)
             wait_for_block(body)
-        self._results(block, sums, row, column, down_here, across_here)
+        self._results(block, sums, row, column)
 
     # -- loading -------------------------------------------------------------------------------
 
@@ -117,11 +115,11 @@ class SharedTilesNest(Nest):
             return self.lowering.size(outer * (self.kernel.size(names[-1]) // depth))
         return self.lowering.size((_count(self.kernel, names) + (depth - 1)) // depth)
 
-    def _loads(self, factor: _Factor) -> int:
+    def _loads(self, factor: Factor) -> int:
         """Elements of a factor that each thread brings in at a time."""
         return -(-factor.extent * self.shape.depth // self.shape.threads)
 
-    def _by_step(self, factor: _Factor) -> bool:
+    def _by_step(self, factor: Factor) -> bool:
         """Whether neighbouring threads bring in neighbouring steps rather than rows (or columns)."""
         inner, last = (
             {stride(self.kernel, read, index) for read in reads(factor.value)}
@@ -129,7 +127,7 @@ class SharedTilesNest(Nest):
         )
         return 1 in inner and 1 not in last
 
-    def _place_of(self, factor: _Factor, turn: Expr) -> tuple[Expr, Expr]:
+    def _place_of(self, factor: Factor, turn: Expr) -> tuple[Expr, Expr]:
         """Which step and which row (or column) of a tile a thread brings in, in one of its turns."""
         threads, depth = self.shape.threads, self.shape.depth
         element = self.thread + turn * threads
@@ -137,7 +135,7 @@ class SharedTilesNest(Nest):
             return tirx.Mod(element, integer(depth)), tirx.Div(element, integer(depth))
         return tirx.Div(element, integer(factor.extent)), tirx.Mod(element, integer(factor.extent))
 
-    def _load(self, block: Block, factor: _Factor, registers: tirx.Var, chunk: Expr) -> None:
+    def _load(self, block: Block, factor: Factor, registers: tirx.Var, chunk: Expr) -> None:
         """Bring elements of the factor for a chunk of steps into registers."""
         total = _count(self.kernel, factor.names)
         with block.loop("turn", self._loads(factor), UNROLLED) as (body, turn):
@@ -175,73 +173,90 @@ class SharedTilesNest(Nest):
         self._set(block, names[:-1], block.bind("outer", tirx.Div(chunk, each)))
         return None
 
-    def _keep(self, block: Block, factor: _Factor, registers: tirx.Var, shared: SharedArray) -> None:
+    def _keep(self, block: Block, factor: Factor, registers: tirx.Var, shared: SharedArray) -> None:
         """Put what is in registers into shared memory."""
         whole = self._loads(factor) * self.shape.threads == factor.extent * self.shape.depth
         with block.loop("turn", self._loads(factor), UNROLLED) as (body, turn):
             step, line = self._place_of(factor, turn)
             stored = body if whole else body.child()
-            shared.set(stored, step * self._pitch(factor) + line, BufferLoad(registers, [turn]))
+            value = self._kept(BufferLoad(registers, [turn]))
+            shared.set(stored, self._kept_at(factor, step, line), value)
             if not whole:
                 body.branch(tirx.LT(step, integer(self.shape.depth)), stored)
 
-    def _pitch(self, factor: _Factor) -> int:
-        return factor.extent + _APART
+    # -- shared memory -------------------------------------------------------------------------
+
+    def _memory(self, block: Block, name: str, factor: Factor) -> SharedArray:
+        """What the block shares of a factor."""
+        return SharedArray(block, name, self.dtype, (factor.extent + _APART) * self.shape.depth)
+
+    def _kept_at(self, factor: Factor, step: Expr, line: Expr) -> Expr:
+        """Where the element of a step and of a row (or column) is kept."""
+        return step * (factor.extent + _APART) + line
+
+    def _kept(self, value: Expr) -> Expr:
+        """A value as it is kept."""
+        return value
 
     # -- multiplying ---------------------------------------------------------------------------
 
-    def _multiply(
-        self,
-        block: Block,
-        memory: Sequence[SharedArray],
-        factors: Sequence[_Factor],
-        sums: tirx.Var,
-        down: Expr,
-        across: Expr,
-    ) -> None:
+    def _multiply(self, block: Block, memory: Sequence[SharedArray], factors: Sequence[Factor], sums: tirx.Var) -> None:
         """All products of what is in shared memory that this thread's results are sums of."""
         height, width = self.shape.height, self.shape.width
         a, b = self._local(block, "a_here", height), self._local(block, "b_here", width)
-        with block.loop("step", self.shape.depth, UNROLLED) as (body, step):
-            for mine, count, shared, factor, place in (
-                (a, height, memory[0], factors[0], down), (b, width, memory[1], factors[1], across),
+        with block.loop("step", self.shape.depth) as (body, step):
+            for mine, count, shared, factor, line in (
+                (a, height, memory[0], factors[0], self._row), (b, width, memory[1], factors[1], self._column),
             ):  # fmt: skip
                 with body.loop("i", count, UNROLLED) as (inner, i):
-                    line = step * self._pitch(factor) + self._line(place, i, count, factor.extent)
-                    inner.append(BufferStore(mine, shared.get(line), [i]))
+                    inner.append(BufferStore(mine, shared.get(self._kept_at(factor, step, line(i))), [i]))
             with body.loop("i", height, UNROLLED) as (outer, i), outer.loop("j", width, UNROLLED) as (inner, j):
-                at = [i * width + j]
+                at = [self._sum(i, j)]
                 product = multiply(BufferLoad(a, [i]), BufferLoad(b, [j]))
                 inner.append(BufferStore(sums, add(BufferLoad(sums, at), product), at))
 
-    def _line(self, place: Expr, position: Expr, count: int, extent: int) -> Expr:
-        """The row (or column) of a tile that a thread's result at a position belongs to.
+    # -- which results are a thread's ----------------------------------------------------------
 
-        Threads that are neighbours have neighbouring groups of a few.
-        """
+    def _begin(self, block: Block) -> None:
+        """Find out where a thread is in its block."""
+        lines = self.shape.columns // self.shape.width
+        self.down = block.bind("down", tirx.Div(self.thread, integer(lines)))
+        self.across = block.bind("across", tirx.Mod(self.thread, integer(lines)))
+
+    def _row(self, position: Expr) -> Expr:
+        """The row of the tile in which a thread's result at a position down is."""
+        return self._line(self.down, position, self.shape.height, self.shape.rows)
+
+    def _column(self, position: Expr) -> Expr:
+        """The column of the tile in which a thread's result at a position across is."""
+        return self._line(self.across, position, self.shape.width, self.shape.columns)
+
+    def _line(self, place: Expr, position: Expr, count: int, extent: int) -> Expr:
+        """Threads that are neighbours have neighbouring groups of a few."""
         together = min(_TOGETHER, count)
         groups = count // together
         if groups == 1:
             return place * together + position
-        return (
-            tirx.Div(position, integer(together)) * (extent // groups)
-            + place * together
-            + tirx.Mod(position, integer(together))
-        )
+        inside = place * together + tirx.Mod(position, integer(together))
+        return tirx.Div(position, integer(together)) * (extent // groups) + inside
 
-    def _results(self, block: Block, sums: tirx.Var, row: Expr, column: Expr, down: Expr, across: Expr) -> None:
+    def _sum(self, down: Expr, across: Expr) -> Expr:
+        """Where the sum of a thread's result is kept."""
+        return down * self.shape.width + across
+
+    def _results(self, block: Block, sums: tirx.Var, row: Expr, column: Expr) -> None:
         """The epilogue and the store of all results of this thread that there are."""
         shape = self.shape
         rows, columns = (self.lowering.size(_count(self.kernel, n)) for n in (shape.row_indices, shape.column_indices))
         with block.loop("i", shape.height, UNROLLED) as (outer, i):
-            line = outer.bind("line", row + self._line(down, i, shape.height, shape.rows))
+            line = outer.bind("line", row + self._row(i))
             exists = outer.child()
             self._set(exists, shape.row_indices, line)
             with exists.loop("j", shape.width, UNROLLED) as (inner, j):
-                place = inner.bind("place", column + self._line(across, j, shape.width, shape.columns))
+                place = inner.bind("place", column + self._column(j))
                 there = inner.child()
                 self._set(there, shape.column_indices, place)
-                value = cast(BufferLoad(sums, [i * shape.width + j]), working_dtype(self.kernel.dtype))
+                value = cast(BufferLoad(sums, [self._sum(i, j)]), working_dtype(self.kernel.dtype))
                 self._finish(there, Point(), there.bind("value", value))
                 inner.branch(tirx.LT(place, columns), there)
             outer.branch(tirx.LT(line, rows), exists)

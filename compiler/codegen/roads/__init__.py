@@ -27,7 +27,7 @@ def choose(kernel: Kernel, target: Target, way: Way = ANY_WAY) -> Road:
 def alternatives(kernel: Kernel, target: Target, tiled: str = contraction.TILED) -> Iterator[Road]:
     """All roads that a kernel can take, the usual one first; `tiled` is what those with register tiles are called."""
     if target.gpu is not None:
-        yield gpu.road(kernel, target.gpu.multiprocessors)
+        yield gpu.road(kernel, target.gpu)
         return
     if kernel.algorithm is not None:
         yield (correlation if isinstance(kernel.algorithm, Correlation) else winograd).road(kernel)

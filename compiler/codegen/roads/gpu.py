@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from ....dsl.equations import Apply
+from ....dsl.equations import Apply, Expression, Literal, Read, reads
 from ..expressions import depends
+from ..gpu.description import Gpu
 from ..kernel import Kernel
 from ..schedule import BlockReduction, Road, Schedule, SharedTiles
 from . import analysis
@@ -24,6 +26,9 @@ _NARROW = 8  # rows or columns of a sum of products from which on sharing factor
 _SHORT = 8  # steps
 _DEPTH = 16
 _DEEP = 512
+_HALVES = ("float16", "bfloat16")
+_WITHOUT_SPLIT = 32  # results of a thread that leave room in registers for working out where each element is
+_TENSOR_CORES = 80  # the first architecture that has all of their instructions
 _SHARED = ("sum", "prod", "max", "min", "any", "all")
 
 
@@ -43,9 +48,9 @@ _TILES = (
 """All with as many threads as `BLOCK`, those of the largest tiles first."""
 
 
-def road(kernel: Kernel, multiprocessors: int) -> Road:
+def road(kernel: Kernel, gpu: Gpu) -> Road:
     """The road that a kernel takes on a GPU."""
-    tiles = _shared_tiles(kernel, multiprocessors)
+    tiles = _shared_tiles(kernel, gpu)
     if tiles is not None:
         return Road(TILES, details=tiles.describe(), shared=tiles)
     shape = _block_reduction(kernel)
@@ -56,7 +61,7 @@ def road(kernel: Kernel, multiprocessors: int) -> Road:
     return Road(THREADS, ((None, schedule),))
 
 
-def _shared_tiles(kernel: Kernel, multiprocessors: int) -> SharedTiles | None:
+def _shared_tiles(kernel: Kernel, gpu: Gpu) -> SharedTiles | None:
     """How blocks of threads share the factors of products, if both are used for many of them."""
     body = kernel.body
     if kernel.combiner != "sum" or kernel.guard is not None or not isinstance(body, Apply) or body.operation != "mul":
@@ -80,15 +85,22 @@ def _shared_tiles(kernel: Kernel, multiprocessors: int) -> SharedTiles | None:
     if min(down, across) < _NARROW or steps < _SHORT:
         return None
 
+    numbers = _on_tensor_cores(kernel, body.arguments, gpu)
+    inner = kernel.size(reduction[-1]).constant or 1
+    depth = 2 * _DEPTH if numbers in _HALVES and inner % (2 * _DEPTH) == 0 else _DEPTH
+    split = inner % depth == 0
+
     def count(tile: _Tile) -> int:
         return -(-down // tile.rows) * -(-across // tile.columns) * several
 
-    fitting = [tile for tile in _TILES if tile.rows < 2 * down and tile.columns < 2 * across] or [_TILES[-1]]
-    tile = next((tile for tile in fitting if count(tile) >= multiprocessors), fitting[-1])
-    if count(tile) < multiprocessors // 2 and steps >= _DEEP:
+    fitting = [
+        tile
+        for tile in _TILES
+        if (split or tile.height * tile.width <= _WITHOUT_SPLIT) and tile.rows < 2 * down and tile.columns < 2 * across
+    ] or [_TILES[-1]]
+    tile = next((tile for tile in fitting if count(tile) >= gpu.multiprocessors), fitting[-1])
+    if count(tile) < gpu.multiprocessors // 2 and steps >= _DEEP:
         return None  # blocks of which each sums with many threads keep more of the GPU busy
-    depth = _DEPTH
-    inner = kernel.size(reduction[-1]).constant
     return SharedTiles(
         rows,
         columns,
@@ -99,9 +111,34 @@ def _shared_tiles(kernel: Kernel, multiprocessors: int) -> SharedTiles | None:
         depth,
         tile.height,
         tile.width,
-        inner is not None and inner % depth == 0,
+        split,
         flipped,
+        numbers,
     )
+
+
+def _on_tensor_cores(kernel: Kernel, factors: Sequence[Expression], gpu: Gpu) -> str:
+    """The numbers in which tensor cores may multiply the factors of a sum, "" if they may not.
+
+    Numbers of 16 bits are what they are in memory, so nothing is lost; float32 is rounded if that is allowed.
+    """
+    if gpu.capability < _TENSOR_CORES or kernel.accumulator != "float32":
+        return ""
+    dtypes = {_stored_in(kernel, factor) for factor in factors}
+    (dtype,) = dtypes if len(dtypes) == 1 else ("",)
+    if dtype in _HALVES:
+        return dtype
+    exact = {kernel.tensors[read.tensor].dtype for factor in factors for read in reads(factor)} <= {"float32", *_HALVES}
+    return "tf32" if gpu.tf32 and exact else ""
+
+
+def _stored_in(kernel: Kernel, factor: Expression) -> str:
+    """The dtype of a factor that is read as it is, or is 0; "" for others."""
+    while isinstance(factor, Apply) and factor.operation == "select":
+        _, factor, otherwise = factor.arguments
+        if not (isinstance(otherwise, Literal) and otherwise.value == 0):
+            return ""
+    return kernel.tensors[factor.tensor].dtype if isinstance(factor, Read) else ""
 
 
 def _block_reduction(kernel: Kernel) -> BlockReduction | None:
