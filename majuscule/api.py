@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .dsl.equations import Program
     from .exchange.report import Report
     from .onnx.importing import ImportedModel
+    from .precision import Precision
     from .runtime.arrays import Array
     from .runtime.artifact import Artifact
     from .runtime.signature import TensorInfo
@@ -54,21 +55,26 @@ def compile(
     threads: int | None = None,
     exact: bool = False,
     road: Forced | None = None,
+    dtype: Precision = "float32",
     cache: bool = True,
 ) -> Module:
     """Compile a program into a module that runs in this process and can be saved.
 
     `source` is a path, or the text of a program (recognised by its line breaks).  `target` is
-    "cpu", this machine, or LLVM's name of a CPU.  `weights` are a `.safetensors` or `.npz`
-    file or a mapping from names to arrays; without them parameters start as the program
-    says, with random numbers chosen by `seed`.  `threads` compute, by default one for each
-    core that this process may use.  Without the `cache`, nothing is taken from what was
+    "cpu", this machine, LLVM's name of another CPU, or a GPU: "cuda" or as "cuda:sm_90".  `weights`
+    are a `.safetensors` or `.npz` file or a mapping from names to arrays; without them parameters
+    start as the program says, with random numbers chosen by `seed`.  `threads` compute, by default
+    one for each core that this process may use.  Without the `cache`, nothing is taken from what was
     compiled or tuned before, nor kept.
 
     Where it is faster, convolutions take Winograd's algorithm, which rounds differently.  `exact`
     computes every sum as it stands.  `road` asks for one algorithm, such as "direct", which implies
     `exact`, "winograd" or "image-to-column" (`maj compile --help` lists all), wherever it can be
     used, even if it is slower there.
+
+    `dtype` trades exactness for speed: with "float16" or "bfloat16", tensors of float32 between equations are
+    kept in these and sums are in float32; with "tf32", GPUs round factors of products to 11 bits.  Inputs,
+    outputs and weights stay as they are.
 
     Raises `SourceErrors` with every mistake in the program, `WeightsError` if the weights do not
     fit, `CompilationFailed` for an unknown target or road, or another `ModuleError`.
@@ -78,7 +84,7 @@ def compile(
     sources = source_names(checked.sources)
     return compile_program(
         program, target=target, weights=weights, seed=seed, threads=threads, sources=sources, exact=exact, road=road,
-        cache=cache,
+        dtype=dtype, cache=cache,
     )  # fmt: skip
 
 
@@ -92,6 +98,7 @@ def compile_program(
     sources: Mapping[str, str] | None = None,
     exact: bool = False,
     road: Forced | None = None,
+    dtype: Precision = "float32",
     cache: bool = True,
 ) -> Module:
     """Compile a checked program; arguments and errors as for `compile`.
@@ -99,7 +106,15 @@ def compile_program(
     `sources` are its texts by file name, to be kept in the module, the main one first.
     """
     artifact = compile_artifact(
-        program, target=target, weights=weights, seed=seed, sources=sources, exact=exact, road=road, cache=cache
+        program,
+        target=target,
+        weights=weights,
+        seed=seed,
+        sources=sources,
+        exact=exact,
+        road=road,
+        dtype=dtype,
+        cache=cache,
     )
     return Module(artifact, threads)
 
@@ -131,10 +146,11 @@ def compile_artifact(
     sources: Mapping[str, str] | None = None,
     exact: bool = False,
     road: Forced | None = None,
+    dtype: Precision = "float32",
     cache: bool = True,
 ) -> Artifact:
     """What a module's file holds, for any target, also one that this machine cannot run; as `compile_program`."""
-    return _compiled(program, target, weights, seed, sources, exact, road, cache)[1]
+    return _compiled(program, target, weights, seed, sources, exact, road, dtype, cache)[1]
 
 
 def _compiled(
@@ -145,19 +161,20 @@ def _compiled(
     sources: Mapping[str, str] | None,
     exact: bool,
     road: Forced | None,
+    dtype: Precision,
     cache: bool,
 ) -> tuple[CompiledProgram, Artifact]:
     from .compiler.codegen.asked import asked_for
     from .compiler.codegen.compiled import compile_graph
     from .compiler.graph import Graph
     from .compiler.pipeline import optimize
+    from .precision import lowered_to
     from .runtime.artifact import Artifact
     from .runtime.signature import describe_tensor
-    from .targets import named_target
 
     asked = asked_for(exact, road)
     graph = optimize(Graph.from_program(program), fold_weights=program.mode != "training")
-    found = named_target(target)
+    graph, found = lowered_to(graph, target, dtype, fold_weights=program.mode != "training")
     compiled = compile_graph(graph, target=found, asked=asked, cache=cache)
     manifest = compiled.manifest
     wanted = [describe_tensor(entry) for entry in (*manifest["parameters"], *manifest["states"])]
@@ -188,7 +205,8 @@ def export_c(
     from .c_export.writing import write_library
 
     checked = _checked_program(program, "inferring")
-    return write_library(Path(folder), *_compiled(checked, target, weights, seed, None, exact, road, cache), embed)
+    compiled = _compiled(checked, target, weights, seed, None, exact, road, "float32", cache)
+    return write_library(Path(folder), *compiled, embed)
 
 
 def gradient(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .compiler.road_names import Forced
     from .compiler.training import Step
     from .dsl.equations import Program
+    from .precision import Precision
 
 
 def compile_step(
@@ -33,6 +34,7 @@ def compile_step(
     outputs: Sequence[str] = (),
     accumulate: bool = False,
     target: str = "cpu",
+    dtype: Precision = "float32",
     seed: int = 0,
     threads: int | None = None,
     exact: bool = False,
@@ -56,15 +58,15 @@ def compile_step(
     from .compiler.graph import Graph
     from .compiler.interpreter import initial_values
     from .compiler.pipeline import optimize
+    from .precision import lowered_to
     from .runtime.artifact import Artifact
-    from .targets import named_target
 
     step = write_step(
         program, optimiser, folder=folder, losses=losses, frozen=frozen, rates=rates, clip_norm=clip_norm,
         clip_value=clip_value, outputs=outputs, accumulate=accumulate,
     )  # fmt: skip
     graph = optimize(Graph.from_program(step.program), fold_weights=True)
-    found = named_target(target)
+    graph, found = lowered_to(graph, target, dtype, fold_weights=False)
     compiled = compile_graph(graph, target=found, asked=asked_for(exact, road), cache=cache, limit=limit)
     manifest = {**compiled.manifest, TRAINING: step.about}
     names = [entry["name"] for key in ("parameters", "states") for entry in manifest[key]]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .compiler.road_names import Forced
     from .compiler.training import Step
     from .fitting import Callback, Data, Report
+    from .precision import Precision
     from .runtime.checkpoints import Checkpoints
     from .runtime.footprint import Footprint
 
@@ -67,6 +68,7 @@ class Trainer:
         skip_not_finite: bool = False,
         memory: int | str | None = None,
         target: str = "cpu",
+        dtype: Precision = "float32",
         threads: int | None = None,
         exact: bool = False,
         road: Forced | None = None,
@@ -117,7 +119,7 @@ class Trainer:
         self.kept: dict[str, Any] = {}
         """Plain values that `fit` goes on with: sums over the epoch, the best epoch so far."""
         self.compile_options: dict[str, Any] = {
-            "target": target, "threads": threads, "exact": exact, "road": road, "cache": cache,
+            "target": target, "dtype": dtype, "threads": threads, "exact": exact, "road": road, "cache": cache,
         }  # fmt: skip
         """What modules of this training are compiled with."""
         self._sources = source_names(checked.sources)

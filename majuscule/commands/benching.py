@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import ExactOption, RoadOption, SeedOption, TargetOption
+from .compiling import DtypeOption, ExactOption, RoadOption, SeedOption, TargetOption
 from .console import print_json, print_table
 from .measuring import RepeatsOption, SecondsOption, make_inputs, setting, setting_text, time_format
 from .running import ModuleFile, ThreadsOption, open_module
@@ -51,6 +51,7 @@ def bench(
     ] = None,
     threads: ThreadsOption = None,
     target: TargetOption = "cpu",
+    dtype: DtypeOption = "float32",
     exact: ExactOption = False,
     road: RoadOption = None,
     seconds: SecondsOption = 3.0,
@@ -65,7 +66,7 @@ def bench(
     program is compiled first, with first values for weights.  Inputs are random.
     """
     sizes = parse_sizes(size)
-    with open_module(program, target=target, seed=seed, threads=threads, exact=exact, road=road) as module:
+    with open_module(program, target=target, dtype=dtype, seed=seed, threads=threads, exact=exact, road=road) as module:
         found = setting(module)
         timings = [
             _measure(module, n, sizes, asked=bool(batch), seed=seed, seconds=seconds, repeats=repeats)

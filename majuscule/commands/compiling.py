@@ -15,6 +15,9 @@ from .programs import STDIN, ModeOption, ProgramFile, checked_program
 if TYPE_CHECKING:
     from ..runtime.artifact import Artifact
 
+DtypeOption = Annotated[
+    str, typer.Option("--dtype", help="Numbers between equations: float32, float16, bfloat16; tf32 on a GPU.")
+]
 TargetOption = Annotated[
     str, typer.Option("--target", help="cpu (this machine), LLVM's name of a CPU, or a GPU: cuda, or as cuda:sm_90.")
 ]
@@ -38,6 +41,7 @@ def compile(
     ] = None,
     weights: WeightsOption = None,
     target: TargetOption = "cpu",
+    dtype: DtypeOption = "float32",
     seed: SeedOption = 0,
     mode: ModeOption = "inferring",
     exact: ExactOption = False,
@@ -52,8 +56,8 @@ def compile(
     if not path.parent.is_dir():
         raise Failure(f"there is no directory {path.parent} to write {path.name} to")
     artifact = compile_file(
-        program, weights=weights, target=target, seed=seed, mode=mode, exact=exact, road=road, verbose=verbose,
-        cache=cache,
+        program, weights=weights, target=target, dtype=dtype, seed=seed, mode=mode, exact=exact, road=road,
+        verbose=verbose, cache=cache,
     )  # fmt: skip
     from ..runtime.artifact import write
 
@@ -68,6 +72,7 @@ def compile_file(
     *,
     weights: str | None = None,
     target: str = "cpu",
+    dtype: str = "float32",
     seed: int = 0,
     mode: str = "inferring",
     exact: bool = False,
@@ -81,6 +86,7 @@ def compile_file(
     parsed = time.perf_counter()
     from ..api import compile_artifact, source_names
     from ..compiler.codegen.asked import asked_for
+    from ..precision import precision_called
 
     asked = asked_for(exact, road)
     artifact = compile_artifact(
@@ -91,6 +97,7 @@ def compile_file(
         sources=source_names(checked.sources),
         exact=asked.exact,
         road=asked.road,
+        dtype=precision_called(dtype),
         cache=cache,
     )
     if verbose:

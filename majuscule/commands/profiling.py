@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import ExactOption, RoadOption, SeedOption, TargetOption
+from .compiling import DtypeOption, ExactOption, RoadOption, SeedOption, TargetOption
 from .console import print_json, print_table
 from .failures import Failure
 from .measuring import RepeatsOption, SecondsOption, counted, make_inputs, setting, setting_text, time_format
@@ -57,6 +57,7 @@ def profile(
     batch: Annotated[int | None, typer.Option("--batch", min=1, help="Samples in a call; 1 if left out.")] = None,
     threads: ThreadsOption = None,
     target: TargetOption = "cpu",
+    dtype: DtypeOption = "float32",
     exact: ExactOption = False,
     road: RoadOption = None,
     by: Annotated[str, typer.Option("--by", help="A row for each step, or for each layer: step or layer.")] = "step",
@@ -85,7 +86,7 @@ def profile(
     if chart is not None:
         check_chart(chart)
     sizes = parse_sizes(size)
-    with open_module(program, target=target, seed=seed, threads=threads, exact=exact, road=road) as module:
+    with open_module(program, target=target, dtype=dtype, seed=seed, threads=threads, exact=exact, road=road) as module:
         inputs = make_inputs(module, batch or 1, sizes, asked=batch is not None, seed=seed)
         found = module.profile(*(inputs[t.name] for t in module.inputs), seconds=seconds, rounds=repeats)
         facts = {**setting(module), "batch": batch or 1}

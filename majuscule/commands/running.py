@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import ExactOption, RoadOption, SeedOption, TargetOption, WeightsOption, compile_file
+from .compiling import DtypeOption, ExactOption, RoadOption, SeedOption, TargetOption, WeightsOption, compile_file
 from .console import print_json
 from .failures import Failure, file_problem
 from .programs import STDIN, find_program
@@ -45,6 +45,7 @@ def run(
     seed: SeedOption = 0,
     threads: ThreadsOption = None,
     target: TargetOption = "cpu",
+    dtype: DtypeOption = "float32",
     exact: ExactOption = False,
     road: RoadOption = None,
     resize: Annotated[bool, typer.Option("--resize", help="Scale pictures to the size of the input.")] = False,
@@ -61,7 +62,7 @@ def run(
 
     check_targets(output or [])
     with open_module(
-        program, weights=weights, target=target, seed=seed, threads=threads, exact=exact, road=road
+        program, weights=weights, target=target, dtype=dtype, seed=seed, threads=threads, exact=exact, road=road
     ) as module:
         arrays = read_inputs(inputs or [], module.inputs, resize=resize, metadata=module.metadata)
         result = module(*(arrays[tensor.name] for tensor in module.inputs), seed=seed)
@@ -83,6 +84,7 @@ def open_module(
     *,
     weights: str | None = None,
     target: str = "cpu",
+    dtype: str = "float32",
     seed: int = 0,
     threads: int | None = None,
     exact: bool = False,
@@ -92,14 +94,14 @@ def open_module(
     from ..runtime.module import Module
 
     if path != STDIN and _is_module(path):
-        if exact or road is not None or target != "cpu":
-            hint = "--target, --exact and --road are for `maj compile` and for programs"
+        if exact or road is not None or target != "cpu" or dtype != "float32":
+            hint = "--target, --dtype, --exact and --road are for `maj compile` and for programs"
             raise Failure(f"{path} is compiled already", hint)
         module = Module.load(path, threads)
         if weights is not None:
             module.load_weights(weights)
         return module
-    artifact = compile_file(path, weights=weights, target=target, seed=seed, exact=exact, road=road)
+    artifact = compile_file(path, weights=weights, target=target, dtype=dtype, seed=seed, exact=exact, road=road)
     return Module(artifact, threads)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from .compiling import SeedOption, TargetOption
+from .compiling import DtypeOption, SeedOption, TargetOption
 from .console import print_json
 from .data_options import DataOption, DataReader, ResizeOption, StrictOption, metadata_of
 from .failures import MISTAKES, Failure
@@ -99,6 +99,7 @@ def train(
     ] = None,
     threads: ThreadsOption = None,
     target: TargetOption = "cpu",
+    dtype: DtypeOption = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train a program on data and write the module.
@@ -139,7 +140,7 @@ def train(
         print("compiling the training step", file=people, flush=True)
         trainer = prepare_trainer(
             source, options, steps=len(batches), epochs=epochs, weights=weights, threads=threads, target=target,
-            memory=memory, last=checkpoints.last if resume else None,
+            dtype=dtype, memory=memory, last=checkpoints.last if resume else None,
         )  # fmt: skip
         metadata = metadata_of(datasets.training, normalisation)
         trainer.kept |= {"options": options, "sources": source_names(checked.sources), "metadata": metadata}

@@ -96,6 +96,7 @@ def prepare_trainer(
     weights: str | None,
     threads: int | None,
     target: str,
+    dtype: str,
     memory: str | None,
     last: Path | None,
 ) -> Trainer:
@@ -103,6 +104,7 @@ def prepare_trainer(
 
     An epoch has so many `steps`.  Raises SourceErrors, `ModuleError`, or `Failure` for options without sense.
     """
+    from ..precision import precision_called
     from ..runtime.errors import ModuleError
     from ..trainer import Trainer
     from ..turns import parse_turns
@@ -121,6 +123,7 @@ def prepare_trainer(
             turns=None if options["turns"] is None else parse_turns(options["turns"]),
             memory=memory,
             target=target,
+            dtype=precision_called(dtype),
             threads=threads,
         )
         if weights is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .compiling import ExactOption, RoadOption, SeedOption, TargetOption, WeightsOption
+from .compiling import DtypeOption, ExactOption, RoadOption, SeedOption, TargetOption, WeightsOption
 from .console import print_json, print_table
 from .failures import MISTAKES
 from .programs import ModeOption, ProgramFile, checked_program
@@ -49,6 +49,7 @@ def verify(
         float | None, typer.Option("--tolerance", min=0.0, help="Largest error, in parts of the largest value.")
     ] = None,
     target: TargetOption = "cpu",
+    dtype: DtypeOption = "float32",
     mode: ModeOption = "inferring",
     exact: ExactOption = False,
     road: RoadOption = None,
@@ -56,7 +57,8 @@ def verify(
 ) -> None:
     """Compare the compiled program with its meaning.
 
-    Runs it and the interpreter, which computes in float64, on equal random inputs.
+    Runs it and the interpreter, which computes in float64, on equal random inputs.  So it shows what
+    --dtype costs.
 
     The exit status is 1 if an output differs by more than the tolerance.
     """
@@ -64,12 +66,14 @@ def verify(
     from ..compiler.codegen.asked import asked_for
     from ..compiler.graph import Graph
     from ..compiler.interpreter import evaluate
+    from ..precision import OF_FLOAT32, precision_called
 
     checked = checked_program(program, mode).require()
     sizes = parse_sizes(size)
     asked = asked_for(exact, road)
+    precision = precision_called(dtype)
     with compile_program(
-        checked, target=target, weights=weights, seed=seed, exact=asked.exact, road=asked.road
+        checked, target=target, weights=weights, seed=seed, exact=asked.exact, road=asked.road, dtype=precision
     ) as module:
         inputs = module.random_inputs(batch, sizes=sizes, seed=seed)
         result = module(*(inputs[tensor.name] for tensor in module.inputs), seed=seed)
@@ -77,17 +81,19 @@ def verify(
         given = {name: array.copy() for name, array in module.weights.items()}
     outputs = dict(zip(names, [result] if len(names) == 1 else result, strict=True))
     expected = evaluate(Graph.from_program(checked), inputs, given, seed=seed, keep=names)
-    found = [_compare(name, outputs[name], expected[name], tolerance) for name in names]
+    tolerances = TOLERANCES | {"float32": OF_FLOAT32[precision]}
+    found = [
+        _compare(n, o, expected[n], tolerances.get(str(o.dtype), 0.0) if tolerance is None else tolerance)
+        for n, o in outputs.items()
+    ]
     _report(found, as_json)
     if not all(agreement.passes for agreement in found):
         raise typer.Exit(MISTAKES)
 
 
-def _compare(name: str, output: Array, expected: Array, tolerance: float | None) -> _Agreement:
+def _compare(name: str, output: Array, expected: Array, allowed: float) -> _Agreement:
     import numpy
 
-    dtype = str(output.dtype)
-    allowed = TOLERANCES.get(dtype, 0.0) if tolerance is None else tolerance
     got, wanted = output.astype(numpy.float64), expected.astype(numpy.float64)
     if got.shape != wanted.shape:
         return _Agreement(name, got.shape, 0.0, float("nan"), allowed)

@@ -134,9 +134,12 @@ def _on_tensor_cores(kernel: Kernel, factors: Sequence[Expression], gpu: Gpu) ->
 
 def _stored_in(kernel: Kernel, factor: Expression) -> str:
     """The dtype of a factor that is read as it is, or is 0; "" for others."""
-    while isinstance(factor, Apply) and factor.operation == "select":
-        _, factor, otherwise = factor.arguments
-        if not (isinstance(otherwise, Literal) and otherwise.value == 0):
+    while isinstance(factor, Apply):
+        if factor.operation == "cast" and factor.dtype == "float32":
+            (factor,) = factor.arguments
+        elif factor.operation == "select" and factor.arguments[2] == Literal(0.0, factor.dtype):
+            factor = factor.arguments[1]
+        else:
             return ""
     return kernel.tensors[factor.tensor].dtype if isinstance(factor, Read) else ""
 
