@@ -13,7 +13,7 @@ from ..kernel import Kernel
 from ..schedule import BlockReduction, Road, Schedule, SharedTiles
 from . import analysis
 
-THREADS, BLOCKS, TILES = "threads", "block reduction", "shared tiles"
+THREADS, BLOCKS, SHARED = "threads", "block reduction", "shared tiles"
 BLOCK = 256
 """Threads of a block, if nothing speaks for another number."""
 
@@ -25,6 +25,7 @@ _ALONE = 1 << 7  # results below which a block for each is as large as it may be
 _NARROW = 8  # rows or columns of a sum of products from which on sharing factors pays
 _SHORT = 8  # steps
 _DEPTH = 16
+_SMALL = 128  # rows and columns together of which a thread can bring in twice as many steps
 _DEEP = 512
 _HALVES = ("float16", "bfloat16")
 _WITHOUT_SPLIT = 32  # results of a thread that leave room in registers for working out where each element is
@@ -41,7 +42,7 @@ class _Tile(NamedTuple):
     columns: int
 
 
-_TILES = (
+TILES = (
     _Tile(8, 8, 128, 128), _Tile(8, 4, 128, 64), _Tile(4, 8, 64, 128), _Tile(4, 4, 64, 64), _Tile(4, 2, 64, 32),
     _Tile(2, 4, 32, 64), _Tile(2, 2, 32, 32),
 )  # fmt: skip
@@ -52,7 +53,7 @@ def road(kernel: Kernel, gpu: Gpu) -> Road:
     """The road that a kernel takes on a GPU."""
     tiles = _shared_tiles(kernel, gpu)
     if tiles is not None:
-        return Road(TILES, details=tiles.describe(), shared=tiles)
+        return Road(SHARED, details=tiles.describe(), shared=tiles)
     shape = _block_reduction(kernel)
     if shape is not None:
         return Road(BLOCKS, details=shape.describe(), shared=shape)
@@ -87,20 +88,20 @@ def _shared_tiles(kernel: Kernel, gpu: Gpu) -> SharedTiles | None:
 
     numbers = _on_tensor_cores(kernel, body.arguments, gpu)
     inner = kernel.size(reduction[-1]).constant or 1
-    depth = 2 * _DEPTH if numbers in _HALVES and inner % (2 * _DEPTH) == 0 else _DEPTH
-    split = inner % depth == 0
 
     def count(tile: _Tile) -> int:
         return -(-down // tile.rows) * -(-across // tile.columns) * several
 
-    fitting = [
-        tile
-        for tile in _TILES
-        if (split or tile.height * tile.width <= _WITHOUT_SPLIT) and tile.rows < 2 * down and tile.columns < 2 * across
-    ] or [_TILES[-1]]
+    def has_room(tile: _Tile) -> bool:
+        return inner % _DEPTH == 0 or tile.height * tile.width <= _WITHOUT_SPLIT
+
+    fitting = [t for t in TILES if has_room(t) and t.rows < 2 * down and t.columns < 2 * across] or [TILES[-1]]
     tile = next((tile for tile in fitting if count(tile) >= gpu.multiprocessors), fitting[-1])
-    if count(tile) < gpu.multiprocessors // 2 and steps >= _DEEP:
+    if not numbers and count(tile) < gpu.multiprocessors // 2 and steps >= _DEEP:
         return None  # blocks of which each sums with many threads keep more of the GPU busy
+    twice = numbers in _HALVES and inner % (2 * _DEPTH) == 0 and tile.rows + tile.columns <= _SMALL
+    depth = 2 * _DEPTH if twice else _DEPTH
+    split = inner % depth == 0
     return SharedTiles(
         rows,
         columns,
