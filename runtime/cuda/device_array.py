@@ -18,6 +18,7 @@ from ..arrays import Array, numpy_dtype
 from ..errors import ArgumentError, DtypeError
 from ..library import DLTensor
 from .devices import Context, Memory
+from .streams import Stream
 
 DLPACK_CUDA = 2  # kDLCUDA
 _CODES = {"bool": 6, "int": 0, "uint": 1, "float": 2, "bfloat": 4}
@@ -135,10 +136,11 @@ def is_on_gpu(value: object) -> bool:
     return device is not None and not isinstance(value, numpy.ndarray) and int(device()[0]) == DLPACK_CUDA
 
 
-def new_array(context: Context, shape: Sequence[int], dtype: str, stream: int) -> DeviceArray:
-    """An array with arbitrary contents; raises `OutOfMemory`."""
+def new_array(context: Context, shape: Sequence[int], dtype: str, stream: Stream | None = None) -> DeviceArray:
+    """An array with arbitrary contents, to be filled in a stream; raises `OutOfMemory`."""
     memory = Memory(context, math.prod(shape) * numpy_dtype(dtype).itemsize)
-    return DeviceArray(context, memory.address, shape, dtype, memory, stream)
+    handle = 0 if stream is None else stream.handle
+    return DeviceArray(context, memory.address, shape, dtype, (memory, stream), handle)
 
 
 def _is_row_major(shape: Sequence[int], strides: Sequence[int]) -> bool:

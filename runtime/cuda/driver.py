@@ -43,16 +43,23 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "cuStreamWaitEvent": (_HANDLE, _HANDLE, _UNSIGNED),
     "cuEventCreate": (_POINTER, _UNSIGNED),
     "cuEventRecord": (_HANDLE, _HANDLE),
+    "cuEventQuery": (_HANDLE,),
     "cuEventSynchronize": (_HANDLE,),
     "cuEventElapsedTime": (_POINTER, _HANDLE, _HANDLE),
     "cuEventDestroy_v2": (_HANDLE,),
     "cuLaunchKernel": (_HANDLE, *[_UNSIGNED] * 7, _HANDLE, _POINTER, _POINTER),
+    "cuStreamBeginCapture_v2": (_HANDLE, _INT),
+    "cuStreamEndCapture": (_HANDLE, _POINTER),
+    "cuGraphInstantiateWithFlags": (_POINTER, _HANDLE, ctypes.c_ulonglong),
+    "cuGraphLaunch": (_HANDLE, _HANDLE),
+    "cuGraphDestroy": (_HANDLE,),
+    "cuGraphExecDestroy": (_HANDLE,),
     "cuGetErrorName": (_INT, _POINTER),
     "cuGetErrorString": (_INT, _POINTER),
 }
 _OUT_OF_MEMORY, _NO_DEVICE = 2, 100
 _ADVICE = {
-    3: "the driver is shutting down",
+    3: "the driver was not started in this process; after a fork it cannot be: start processes with `spawn`",
     35: "the driver is older than this program needs; update NVIDIA's driver",
     803: "the driver and its library are of different versions; restart the machine",
     999: "the driver does not say why; `nvidia-smi` may",
@@ -75,7 +82,7 @@ class Driver:
         for name, arguments in _FUNCTIONS.items():
             function = getattr(self.library, name, None)
             if function is None:
-                raise NoGpu(f"NVIDIA's driver on this machine has no {name}; update it to version 450 or later")
+                raise NoGpu(f"NVIDIA's driver on this machine has no {name}; update it to version 580 or later")
             function.argtypes, function.restype = arguments, _INT
         result = self.library.cuInit(0)
         if result:

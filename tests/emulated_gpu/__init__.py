@@ -54,6 +54,7 @@ def compile_for_cpu(text: str, gpu: Gpu) -> device_code.DeviceCode:
         types = [parameter.rsplit(" ", 1)[0] for parameter in parameters.split(", ")]
         arguments = ", ".join(f"*({kind}*)given[{k}]" for k, kind in enumerate(types))
         calls.append(f'extern "C" void emulated_{name}(void **given) {{ {name}({arguments}); }}')
+        calls.append(f'extern "C" {{ int emulated_count_{name} = {len(types)}; }}')
     assert calls, "there is a kernel"
     text = text.removeprefix(cuda_c.PREAMBLE).replace("__shared__ alignas(64)", "alignas(64) static")
     if "__syncthreads" in text:

@@ -15,7 +15,10 @@ struct place {
   int x, y, z;
 };
 
+enum { MOST_ARGUMENTS = 64 };
+
 struct function {
+  int count; /* of arguments, 8 bytes each */
   void (*call)(void **arguments);
   struct place *thread, *block;
   void (**barrier)(void);
@@ -101,6 +104,7 @@ int cuEventSynchronize(void *event) { return OK; }
 int cuEventElapsedTime(float *milliseconds, int64_t *start, int64_t *end) { /* every kernel takes as long */
   return *milliseconds = 0.25f * (*end - *start), OK;
 }
+int cuEventQuery(void *event) { return OK; }
 int cuEventDestroy_v2(void *event) { return free(event), OK; }
 
 int cuModuleLoadData(void **module, const void *image) {
@@ -125,6 +129,9 @@ int cuModuleGetFunction(void **function, void *module, const char *name) {
   found->thread = dlsym(module, "threadIdx");
   found->block = dlsym(module, "blockIdx");
   found->barrier = dlsym(module, "emulated_barrier");
+  snprintf(symbol, sizeof symbol, "emulated_count_%s", name);
+  const int *count = dlsym(module, symbol);
+  found->count = count ? *count : 0;
   found->waits = dlsym(module, "emulated_waits_for_others") != NULL;
   *function = found;
   return found->call ? OK : NOT_FOUND;
@@ -194,18 +201,64 @@ static void run_block(struct function *function, int count, void **arguments) {
   }
 }
 
+/* Recordings: launches with copies of their arguments. */
+struct launch {
+  struct function *function;
+  unsigned blocks, threads;
+  uint64_t arguments[MOST_ARGUMENTS];
+  struct launch *next;
+};
+static struct launch *recorded, **last_recorded;
+static int recording;
+int64_t emulated_recordings, emulated_refuses_recordings;
+
+static int launch(struct function *function, unsigned blocks, unsigned threads, void **arguments);
+
+int cuStreamBeginCapture_v2(void *stream, int mode) {
+  if (emulated_refuses_recordings) return INVALID;
+  recorded = NULL, last_recorded = &recorded, recording = 1;
+  return OK;
+}
+int cuStreamEndCapture(void *stream, void **graph) { return *graph = recorded ? recorded : malloc(1), recording = 0, OK; }
+int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long long flags) {
+  return ++emulated_recordings, *executable = recorded, OK;
+}
+int cuGraphDestroy(void *graph) { return OK; }
+int cuGraphExecDestroy(void *executable) { return OK; }
+int cuGraphLaunch(void *executable, void *stream) {
+  ++emulated_launches;
+  for (struct launch *found = executable; found; found = found->next) {
+    void *arguments[MOST_ARGUMENTS];
+    for (int k = 0; k < found->function->count; ++k) arguments[k] = &found->arguments[k];
+    launch(found->function, found->blocks, found->threads, arguments);
+  }
+  return OK;
+}
+
 int cuLaunchKernel(void *handle, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
                    unsigned block_z, unsigned shared, void *stream, void **arguments, void **extra) {
   struct function *function = handle;
-  ++emulated_launches;
   if (!grid_x || !block_x || block_x > 1024 || grid_y != 1 || grid_z != 1 || block_y != 1 || block_z != 1) return INVALID;
-  for (unsigned block = 0; block < grid_x; ++block) {
+  if (recording) {
+    struct launch *found = calloc(1, sizeof *found);
+    if (function->count > MOST_ARGUMENTS) return INVALID;
+    found->function = function, found->blocks = grid_x, found->threads = block_x;
+    for (int k = 0; k < function->count; ++k) memcpy(&found->arguments[k], arguments[k], 8);
+    *last_recorded = found, last_recorded = &found->next;
+    return OK;
+  }
+  ++emulated_launches;
+  return launch(function, grid_x, block_x, arguments);
+}
+
+static int launch(struct function *function, unsigned blocks, unsigned threads, void **arguments) {
+  for (unsigned block = 0; block < blocks; ++block) {
     function->block->x = block;
     if (function->waits) {
-      run_block(function, block_x, arguments);
+      run_block(function, threads, arguments);
       continue;
     }
-    for (unsigned thread = 0; thread < block_x; ++thread) {
+    for (unsigned thread = 0; thread < threads; ++thread) {
       function->thread->x = thread;
       function->call(arguments);
     }

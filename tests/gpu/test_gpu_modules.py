@@ -75,7 +75,7 @@ class Foreign:
 def on_gpu(array: numpy.ndarray[Any, Any]) -> DeviceArray:
     """A copy of an array on the GPU."""
     place = context(require_device())
-    found = new_array(place, array.shape, array.dtype.name, 0)
+    found = new_array(place, array.shape, array.dtype.name)
     place.write(found.address, array, 0)
     return found
 
@@ -241,3 +241,63 @@ def test_code_that_is_not_for_a_gpu(emulated_gpu: Driver) -> None:
     here, there = (compile_artifact(program, target=target) for target in ("cpu", "cuda"))
     with pytest.raises(errors.NativeLibraryError, match="not for a GPU"):
         majuscule.Module(files.Artifact(there.manifest, here.library, here.weights, here.constants))
+
+
+# -- recordings ------------------------------------------------------------------------------
+
+
+def test_the_second_of_equal_calls_is_recorded(emulated_gpu: Driver, module: majuscule.Module) -> None:
+    before, given = number(emulated_gpu, "emulated_recordings"), samples(5)
+    for _ in range(4):
+        numpy.testing.assert_allclose(module(**given)[1], wanted(module, 5)[1], rtol=1e-5, atol=1e-6)
+    assert number(emulated_gpu, "emulated_recordings") == before + 1
+    launches = number(emulated_gpu, "emulated_launches")
+    module(**given)
+    assert number(emulated_gpu, "emulated_launches") == launches + 1, "all kernels at once"
+    given["x"] += 1  # other numbers in the same place are no other call
+    different = module(**given)[0]
+    assert number(emulated_gpu, "emulated_recordings") == before + 1
+    assert not numpy.allclose(different, wanted(module, 5)[0])
+
+
+def test_recordings_are_of_their_sizes_arrays_and_weights(module: majuscule.Module) -> None:
+    for _ in range(3):
+        for batch in (2, 7, 1):
+            numpy.testing.assert_allclose(module(**samples(batch))[0], wanted(module, batch)[0], rtol=1e-5, atol=1e-6)
+        arrays = {name: on_gpu(array) for name, array in samples(4).items()}
+        numpy.testing.assert_allclose(module(**arrays)[1], wanted(module, 4)[1], rtol=1e-5, atol=1e-6)
+        module.load_weights({name: array + 0.25 for name, array in module.weights.items()})
+
+
+def test_more_calls_than_recordings_are_kept(module: majuscule.Module) -> None:
+    for _ in range(2):
+        for batch in range(1, 40):
+            module(**samples(batch))
+    numpy.testing.assert_allclose(module(**samples(3))[0], wanted(module, 3)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_driver_that_makes_no_recordings(emulated_gpu: Driver, module: majuscule.Module) -> None:
+    set_number(emulated_gpu, "emulated_refuses_recordings", 1, ctypes.c_int64)
+    try:
+        for _ in range(4):
+            numpy.testing.assert_allclose(module(**samples(3))[0], wanted(module, 3)[0], rtol=1e-5, atol=1e-6)
+    finally:
+        set_number(emulated_gpu, "emulated_refuses_recordings", 0, ctypes.c_int64)
+
+
+def test_random_numbers_are_recorded_for_their_seeds(emulated_gpu: Driver) -> None:
+    there, here = (
+        majuscule.compile("Given x[9]\ny = Dropout(x)\n", target=t, mode="training") for t in ("cuda", "cpu")
+    )
+    data = numpy.ones((4, 9), "float32")
+    for seed in (1, 2, 1, 2, 1, 2):
+        numpy.testing.assert_array_equal(there(data, seed=seed), here(data, seed=seed))
+
+
+def test_recurrences_are_recorded(emulated_gpu: Driver) -> None:
+    text = "Given x[T, 3]\nh = RNN(x, units 4)\n"
+    here = majuscule.compile(text)
+    there = majuscule.compile(text, target="cuda", weights=here.weights)
+    for length in (5, 2, 5, 2, 5):
+        data = numpy.random.default_rng(length).normal(size=(2, length, 3)).astype("float32")
+        numpy.testing.assert_allclose(there(data), here(data), rtol=1e-4, atol=1e-6)
