@@ -9,6 +9,8 @@ from typing import Any
 import numpy
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, emulated_driver: Path) -> Path:

@@ -78,7 +78,7 @@ def test_kernels_on_a_gpu_are_explained(maj: Maj, small: str) -> None:
 
 def test_a_module_is_compiled_for_one_target(maj: Maj, small: str) -> None:
     assert maj("compile", small, "-o", "small.mod").exit_code == 0
-    assert "--target, --exact and --road are for" in maj("run", "small.mod", "--target", "cuda").stderr
+    assert "--target, --dtype, --exact and --road are for" in maj("run", "small.mod", "--target", "cuda").stderr
     assert "there is no GPU architecture called 'cuda:sm_1'" in maj("compile", small, "--target", "cuda:sm_1").stderr
 
 
