@@ -42,7 +42,9 @@ def road_of(module: majuscule.Module) -> str:
 
 @pytest.mark.usefixtures("emulated_gpu")
 @pytest.mark.parametrize("numbers", ["float32", "tf32", "float16", "bfloat16", "float64"])
-@pytest.mark.parametrize("tile", sparse(gpu.TILES, 3), ids=lambda tile: f"{tile.rows}x{tile.columns}")
+@pytest.mark.parametrize(
+    "tile", sparse([(tile,) for tile in gpu.TILES], 3), ids=lambda tile: f"{tile.rows}x{tile.columns}"
+)
 @pytest.mark.parametrize("steps", sparse([64, 48, 37], 3))
 def test_tiles_of_every_size(monkeypatch: pytest.MonkeyPatch, tile: Any, numbers: str, steps: int) -> None:
     """Rows, columns and steps that no tile divides."""
