@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy
+
 from .calls import Call
 from .elementwise import broadcast
 from .errors import CannotSay
+from .model_files import tensor_array
 from .sizes import Dim, Size, divided, total
 from .values import LARGEST_RANK, Tensor, Value, letters
-from .writing import known
+from .writing import dtype_of, known, number
 
 _FRESH = "ghkmnopqruvw"
 
@@ -205,6 +208,16 @@ def _expand(call: Call) -> Sequence[Value]:
     return [replace(data, shape=shape, order=tuple(axis + more for axis in data.order))]
 
 
+def _filled(call: Call) -> Sequence[Value]:
+    """A tensor of an open shape, all of whose elements are one number."""
+    shape = [entry if isinstance(entry, Size) else int(entry) for entry in call.constant(0, "shape").reshape(-1)]
+    value = call.get("value")
+    only = numpy.float32(0) if value is None else tensor_array(value, None).reshape(-1)[0]
+    dtype = dtype_of(numpy.asarray(only))
+    found = call.program.define(call.result((), (), dtype), (), number(only, dtype))
+    return [replace(found, shape=tuple(shape), filled_with=float(only))]
+
+
 def without(call: Call, data: Tensor, axes: Sequence[int]) -> Tensor:
     """The tensor without some axes of size 1 in the program."""
     if not axes:
@@ -216,6 +229,7 @@ def without(call: Call, data: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 RULES: dict[str, Callable[[Call], Sequence[Value]]] = {
+    "ConstantOfShape": _filled,
     "Expand": _expand,
     "Flatten": _flatten,
     "Reshape": _reshape,

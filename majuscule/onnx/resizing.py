@@ -102,7 +102,7 @@ def _applied(call: Call, data: Tensor, steps: dict[int, Array]) -> Tensor:
 
 def _next(call: Call, data: Tensor, shape: Sequence[Dim], *, last: bool) -> Tensor:
     name = call.name() if last else call.program.names.give(f"{call.name()}_part")
-    return replace(data, name=name, shape=tuple(shape), names=None)
+    return replace(data, name=name, shape=tuple(shape), names=None, filled_with=None)
 
 
 def _repetition(matrix: Array) -> int:

@@ -99,6 +99,8 @@ def _slice(call: Call) -> Sequence[Value]:
         within = range(size)[_python_slice(int(start), int(end), step, size)]
         if (within.start, len(within), within.step) != (0, size, 1):
             chosen[axis] = (within.start, len(within), within.step)
+    if data.filled_with is not None and not data.order:
+        return [replace(data, shape=tuple(chosen[k][1] if k in chosen else n for k, n in enumerate(data.shape)))]
     return [taken(call, data, chosen)] if chosen else [data]
 
 

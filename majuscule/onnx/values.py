@@ -20,7 +20,8 @@ class Tensor:
     `shape` is the model's.  `order` has the model's axis for each axis of the program's tensor, so
     that transposing costs nothing; axes that are not in it are those along which nothing changes
     (of size 1, or stretched), so that squeezing and expanding cost nothing either.  `names` are the
-    names of the program's axes, where its statement names them.
+    names of the program's axes, where its statement names them; `filled_with` is the number that all
+    elements are, where that is known.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Tensor:
     order: tuple[int, ...]
     dtype: str
     names: tuple[str, ...] | None = None
+    filled_with: float | None = None
 
     @property
     def rank(self) -> int:

@@ -121,7 +121,8 @@ class Program:
         loops = f"for {', '.join(f'{name} in 0..{count}' for name, count in prefix.items())}: " if prefix else ""
         self.write(f"{loops}{tensor.read(left)} = {body}")
         names = tuple(indices[axis] for axis in tensor.order)
-        return replace(tensor, names=names if all(name.isidentifier() for name in names) else None)
+        named = names if all(name.isidentifier() for name in names) else None
+        return replace(tensor, names=named, filled_with=None)
 
     def whole(self, tensor: Tensor, name: str, order: Sequence[int]) -> Tensor:
         """The tensor with all of its axes, in this order, and with names for them."""
