@@ -53,8 +53,13 @@ def import_model(source: str | os.PathLike[str] | ModelProto, *, open_batch: boo
         head = _head(model, name, translation)
     except UnicodeDecodeError as error:  # texts of a message are decoded when they are read
         raise ImportFailed(f"the model is damaged: a text in it is not UTF-8 ({error.reason})") from error
-    text = _laid_out(translation.program.text(head), translation)
-    return ImportedModel(text, translation.program.weights, tuple(translation.inputs), tuple(translation.outputs))
+    program = translation.program.fold([tensor.name for tensor in translation.inputs])
+    try:
+        text = _laid_out(program.text(head), translation)
+    except ImportFailed:  # whatever it is, the program as it stands says it
+        program = translation.program
+        text = _laid_out(program.text(head), translation)
+    return ImportedModel(text, program.weights, tuple(translation.inputs), tuple(translation.outputs))
 
 
 def _head(model: ModelProto, name: str, translation: Translation) -> list[str]:

@@ -11,6 +11,7 @@ import numpy
 from .errors import CannotSay
 from .model_files import DTYPES
 from .naming import Names
+from .repeats import folded
 from .sizes import Dim, Size
 from .values import Array, Constant, Tensor, letters
 
@@ -52,14 +53,23 @@ class Program:
     def __init__(self) -> None:
         self.names = Names()
         self.weights: dict[str, Array] = {}
+        self._layers: list[str] = []
         self._inputs: list[str] = []
         self._lines: list[str] = []
         self._outputs: list[str] = []
         self._parameters: dict[int, tuple[Constant, Tensor]] = {}
 
+    def fold(self, inputs: Sequence[str]) -> Program:
+        """The same program with layers for what comes again in it; `inputs` are the names of its inputs."""
+        found = Program()
+        found.names, found._inputs, found._outputs = self.names, self._inputs, self._outputs
+        lines = self._lines
+        found._layers, found._lines, found.weights = folded(lines, inputs, self._outputs, self.weights, self.names)
+        return found
+
     def text(self, head: Sequence[str]) -> str:
         """The whole program below some lines of comment."""
-        parts = [[f"# {line}".rstrip() for line in head], self._inputs, self._lines]
+        parts = [[f"# {line}".rstrip() for line in head], self._layers, self._inputs, self._lines]
         outputs = [f"output {', '.join(self._outputs)}"] if self._outputs else []
         return "\n\n".join("\n".join(part) for part in [*parts, outputs] if part) + "\n"
 
