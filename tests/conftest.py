@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from emulated_gpu import emulated, make_driver
 
 from majuscule.__main__ import GARBAGE
 from majuscule.runtime.executor import available_cores
@@ -44,12 +43,16 @@ def all_cores() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def emulated_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library of a driver whose GPU is emulated."""
+    from emulated_gpu import make_driver
+
     return make_driver(tmp_path_factory.mktemp("driver"))
 
 
 @pytest.fixture
 def emulated_gpu(emulated_driver: Path) -> Iterator[ctypes.CDLL]:
     """The machine has a GPU, which is emulated; gives the driver's library."""
+    from emulated_gpu import emulated  # which imports the compiler, and with it PyTorch
+
     with emulated(emulated_driver) as library:
         yield library
 
