@@ -62,8 +62,8 @@ class Meter:
 def measure(target: Target, cache_bytes: int) -> Speed:
     """The best of several short runs, as others may use the machine at the same time.
 
-    Takes about a second, and memory of eight times `cache_bytes`, the last cache's size, at
-    least 256 MB.  The peak is that of one core alone: where others compute at the same time,
+    Takes about a second, and memory of eight times `cache_bytes`, the last cache's size, from
+    256 MB to 1 GB.  The peak is that of one core alone: where others compute at the same time,
     all cores are never free together, and half of them would pass for all.
     """
     meters = peak_meter(replace(target, cores=1)), bandwidth_meter(target, cache_bytes)
@@ -86,11 +86,11 @@ def bandwidth_meter(target: Target, cache_bytes: int) -> Meter:
     """Bytes of a buffer that is read once, each core's part from front to back.
 
     The buffer is eight times as large as `cache_bytes`, the last cache's size, and 256 MB at least: of
-    one that is read again and again, some is still in the cache.
+    one that is read again and again, some is still in the cache.  More than 1 GB would take long to get.
     """
     lanes = target.lanes(32)
     step = _STREAMS * _VECTORS * lanes
-    rounds = max(8 * cache_bytes, 256 << 20) // 4 // target.cores // step
+    rounds = min(max(8 * cache_bytes, 256 << 20), 1 << 30) // 4 // target.cores // step
     data = _aligned(rounds * step * target.cores)
     return _meter(target, float(data.nbytes), _stream(target, rounds), data, _aligned(lanes * target.cores))
 
