@@ -87,13 +87,14 @@ def _may_be_narrow(operation: Operation) -> bool:
 
 
 def multiplies(equation: Equation) -> bool:
-    """Whether an equation sums products of two tensors."""
+    """Whether an equation sums products of two tensors; squares, whose sums are large, are none."""
     body = equation.body
     while isinstance(body, Apply) and body.operation in ("select", "cast"):
         body = body.arguments[1 if body.operation == "select" else 0]
     if equation.combiner != "sum" or not isinstance(body, Apply) or body.operation != "mul":
         return False
-    return all(map(reads, body.arguments))
+    left, right = ({read.tensor for read in reads(factor)} for factor in body.arguments)
+    return bool(left) and bool(right) and left != right
 
 
 def _equation(

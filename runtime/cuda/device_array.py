@@ -35,7 +35,7 @@ class _Managed(ctypes.Structure):
 class DeviceArray:
     """A row-major array in a GPU's memory.
 
-    PyTorch, CuPy and JAX take it without a copy (`torch.from_dlpack(array)`); `numpy()` copies it to the CPU.
+    Others take it without a copy through DLPack (`torch.from_dlpack(array)`); `numpy()` copies it to the CPU.
     What fills it may still be running in `stream`; whoever takes it through DLPack is made to wait for that.
     """
 

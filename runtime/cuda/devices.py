@@ -13,7 +13,7 @@ from .driver import Driver, driver
 
 _MULTIPROCESSORS, _MAJOR, _MINOR = 16, 75, 76  # CUdevice_attribute
 _NAME = 256
-_WITHOUT_TIME = 2  # CU_EVENT_DISABLE_TIMING
+WITHOUT_TIME = 2  # CU_EVENT_DISABLE_TIMING
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Context:
 
     def order(self, first: int, then: int) -> None:
         """Have what a stream is given from now on wait for what another was given until now."""
-        event = self.driver.handle("cuEventCreate", _WITHOUT_TIME)
+        event = self.driver.handle("cuEventCreate", WITHOUT_TIME)
         try:
             self.driver.call("cuEventRecord", event, first)
             self.driver.call("cuStreamWaitEvent", then, event, 0)

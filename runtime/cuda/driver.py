@@ -19,7 +19,6 @@ _INT, _SIZE, _ADDRESS, _HANDLE = ctypes.c_int, ctypes.c_size_t, ctypes.c_uint64,
 _UNSIGNED, _POINTER = ctypes.c_uint, ctypes.c_void_p
 _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "cuInit": (_UNSIGNED,),
-    "cuDriverGetVersion": (_POINTER,),
     "cuDeviceGetCount": (_POINTER,),
     "cuDeviceGet": (_POINTER, _INT),
     "cuDeviceGetName": (_POINTER, _INT, _INT),
@@ -27,7 +26,6 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "cuDeviceTotalMem_v2": (_POINTER, _INT),
     "cuDevicePrimaryCtxRetain": (_POINTER, _INT),
     "cuCtxSetCurrent": (_HANDLE,),
-    "cuMemGetInfo_v2": (_POINTER, _POINTER),
     "cuModuleLoadData": (_POINTER, _POINTER),
     "cuModuleUnload": (_HANDLE,),
     "cuModuleGetFunction": (_POINTER, _HANDLE, ctypes.c_char_p),
@@ -35,7 +33,6 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "cuMemFree_v2": (_ADDRESS,),
     "cuMemcpyHtoDAsync_v2": (_ADDRESS, _POINTER, _SIZE, _HANDLE),
     "cuMemcpyDtoHAsync_v2": (_POINTER, _ADDRESS, _SIZE, _HANDLE),
-    "cuMemcpyDtoDAsync_v2": (_ADDRESS, _ADDRESS, _SIZE, _HANDLE),
     "cuMemsetD8Async": (_ADDRESS, ctypes.c_ubyte, _SIZE, _HANDLE),
     "cuStreamCreate": (_POINTER, _UNSIGNED),
     "cuStreamDestroy_v2": (_HANDLE,),
@@ -57,7 +54,7 @@ _FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "cuGetErrorName": (_INT, _POINTER),
     "cuGetErrorString": (_INT, _POINTER),
 }
-_OUT_OF_MEMORY, _NO_DEVICE = 2, 100
+_OUT_OF_MEMORY = 2
 _ADVICE = {
     3: "the driver was not started in this process; after a fork it cannot be: start processes with `spawn`",
     35: "the driver is older than this program needs; update NVIDIA's driver",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from ..errors import ExecutionError
-from .devices import Context
+from .devices import WITHOUT_TIME, Context
 
 _OF_THIS_THREAD = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may go on using the GPU
 _MOST_RECORDINGS = 16
@@ -41,7 +41,7 @@ class InFlight:
 
     def keep(self, things: object, stream: int) -> None:
         """Keep these until all is done that the stream was given so far; let go of what is done."""
-        event = self._driver.handle("cuEventCreate", 2)  # without time
+        event = self._driver.handle("cuEventCreate", WITHOUT_TIME)
         self._kept.append((event, things))
         self._driver.call("cuEventRecord", event, stream)
         while self._kept and self._driver.library.cuEventQuery(self._kept[0][0]) == 0:

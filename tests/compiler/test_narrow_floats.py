@@ -65,14 +65,32 @@ def test_networks_agree_up_to_rounding(request: pytest.FixtureRequest, target: s
         assert any(f"tensor cores in {dtype}" in road for road in roads), roads
 
 
+def test_sums_of_squares_stay_in_float32() -> None:
+    """A float16 ends at 65504."""
+    text = "Given x[2000]\nz[b,i] = 2 * x[b,i]\nn[b] = z[b,I] * relu(z[b,I])\ny[b,i] = z[b,i] / n[b]\n"
+    data = numpy.full((1, 2000), 9.0, "float32")
+    found = majuscule.compile(text, dtype="float16")(data)
+    numpy.testing.assert_allclose(found, 1 / (18 * 2000), rtol=2e-3)
+
+
+def test_recurrences_take_what_is_narrow() -> None:
+    text = "Given x[T, 6]\nz = relu(Linear(x, units 5))\nh = RNN(z, units 4)\ny = Linear(h, units 3)\n"
+    plain = majuscule.compile(text)
+    inputs = plain.random_inputs(2)
+    wanted = plain(**inputs)
+    found = majuscule.compile(text, dtype="float16", weights=plain.weights)(**inputs)
+    assert 0 < numpy.abs(found - wanted).max() < 5e-3 * numpy.abs(wanted).max()
+
+
 def test_half_of_the_memory_is_enough() -> None:
     plain, half = (majuscule.compile(NETWORK, dtype=dtype).memory(64) for dtype in ("float32", "float16"))
     assert half.arena < 0.75 * plain.arena
 
 
 def test_precisions_that_there_are_not() -> None:
+    wrong: Any = "float8"
     with pytest.raises(Exception, match="no precision called 'float8': there are float32, tf32, float16, bfloat16"):
-        majuscule.compile(NETWORK, dtype="float8")  # type: ignore[arg-type]
+        majuscule.compile(NETWORK, dtype=wrong)
     with pytest.raises(Exception, match="tf32 is for GPUs"):
         majuscule.compile(NETWORK, dtype="tf32")
     text = NETWORK + "when training:\n    Given label[]: int64\n    loss J = cross_entropy(scores, label)\n"

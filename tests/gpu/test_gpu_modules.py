@@ -114,6 +114,18 @@ def test_arrays_on_the_gpu_are_not_copied(emulated_gpu: Driver, module: majuscul
     assert x.asked_for[0] not in (None, 0), "the other library is told for which stream"
 
 
+def test_calls_on_the_gpu_do_not_wait(emulated_gpu: Driver) -> None:
+    module = majuscule.compile("Given x[6]\ny = exp(x)\n", target="cuda")
+    data = samples(3)["x"]
+    array = on_gpu(data)
+    module(array)
+    before = number(emulated_gpu, "emulated_waits")
+    found = module(array)
+    assert number(emulated_gpu, "emulated_waits") == before
+    numpy.testing.assert_allclose(found.numpy(), numpy.exp(data), rtol=1e-6)
+    assert number(emulated_gpu, "emulated_waits") == before + 1
+
+
 def test_a_tensor_lives_as_long_as_somebody_has_it(emulated_gpu: Driver, module: majuscule.Module) -> None:
     given = samples(4)
     h, y = module(on_gpu(given["x"]), on_gpu(given["pick"]))

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 def language_model(kind: str, **options: Any) -> Any:
     """Words in, scores of the next words out."""
 
-    class Model(torch.nn.Module):  # type: ignore[misc]
+    class Model(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.words = torch.nn.Embedding(11, 6)
@@ -67,7 +67,7 @@ def test_recurrent_networks(kind: str, options: dict[str, Any], said: str) -> No
 
 
 def test_a_state_before_the_first_step() -> None:
-    class Continued(torch.nn.Module):  # type: ignore[misc]
+    class Continued(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.memory = torch.nn.LSTM(3, 4)
