@@ -250,6 +250,7 @@ def _our_step(step: TrainingStep, images: Array, labels: Array) -> Callable[[], 
 
 
 def _peer_step(torch: Any, model: Any, images: Array, labels: Array, precision: str) -> Callable[[], float]:
+    torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     model = model.to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM)

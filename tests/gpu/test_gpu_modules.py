@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -161,7 +162,7 @@ def test_a_stream_of_the_callers_is_waited_for(module: majuscule.Module) -> None
         def __cuda_stream__(self) -> tuple[int, int]:
             return 0, 7
 
-    for stream in (0, Stream()):
+    for stream in (0, Stream(), SimpleNamespace(cuda_stream=7), SimpleNamespace(ptr=7)):
         numpy.testing.assert_allclose(module(**samples(2), stream=stream)[0], wanted(module, 2)[0], rtol=1e-5)
 
 
